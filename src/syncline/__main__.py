@@ -1,0 +1,5 @@
+"""`python -m syncline` is the program `syncline`."""
+
+from syncline.cli import main
+
+main()

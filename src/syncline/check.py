@@ -1,0 +1,126 @@
+"""`syncline check`: everything that can be told before anything is started, all faults at once, and each view's plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from syncline.config import Config, ReadModelConfig
+from syncline.defining import all_faults
+from syncline.errors import Fault, InvalidDefinition, StoreError
+from syncline.messages import Relation
+from syncline.read.definition import Definition, define_views
+from syncline.read.maintain.plan import ViewPlan, Walk
+from syncline.read.maintain.schema import catalog_of
+from syncline.services import Described, FollowedService
+from syncline.stores.sqlite.connection import library_version
+
+SAFE_SQLITE = (3, 51, 3)
+"""The first SQLite in which two connections that write or checkpoint at the same moment cannot damage a WAL database."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewReport:
+    """How one view is kept: what it costs, and the SQL it is kept with."""
+
+    read_model: str
+    view: str
+    key: tuple[str, ...]
+    partition: tuple[str, ...]
+    cost_class: str
+    reads: tuple[str, ...]
+    walks: tuple[str, ...]
+    indexes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """Every view's plan, warnings, and the relations that each service publishes."""
+
+    views: tuple[ViewReport, ...]
+    warnings: tuple[str, ...]
+    relations: tuple[str, ...]
+
+
+def check_config(config: Config, services: Mapping[str, FollowedService]) -> CheckReport:
+    """Looks at every service's database and compiles every view. Raises InvalidDefinition with all faults found."""
+    faults: list[Fault] = []
+    warnings: list[str] = []
+    described: dict[str, Described] = {}
+    locked: set[str] = set()
+    for name, service in services.items():
+        try:
+            described[name] = service.look()
+        except StoreError as error:
+            if _is_busy(error):
+                locked.add(name)
+                warnings.append(f"service '{name}' could not be looked at: {error}")
+            else:
+                faults.append(Fault(config.path, service.config.line, str(error)))
+        else:
+            faults += _refused(config, service, described[name], warnings)
+    warnings += _journal_warnings(services, described)
+    reports: list[ViewReport] = []
+    for model in config.read_models:
+        if faults or locked & set(model.services):
+            continue
+        relations = [relation for name in model.services for relation in described[name].relations]
+        definitions, refused = define_views(model.views, catalog_of(relations))
+        faults += all_faults(refused)
+        reports += [_report(model, definition, relations) for definition in definitions]
+    if faults:
+        raise InvalidDefinition(faults)
+    used = {service for model in config.read_models for service in model.services}
+    warnings += [f"no view reads service '{name}', so it is not followed" for name in services if name not in used]
+    if library_version() < SAFE_SQLITE:
+        warnings.append(
+            f"this Python has SQLite {'.'.join(map(str, library_version()))}; before 3.51.3 two connections "
+            "that write or checkpoint at the same moment can damage a WAL database. Syncline never does that to a file, but see "
+            "that no other program writes to a read store, or use a Python with a newer SQLite"
+        )
+    published = tuple(relation.name for found in described.values() for relation in found.relations)
+    return CheckReport(tuple(reports), tuple(warnings), published)
+
+
+def _is_busy(error: StoreError) -> bool:
+    name = getattr(error.__cause__, "sqlite_errorname", "") or ""
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _refused(config: Config, service: FollowedService, found: Described, warnings: list[str]) -> list[Fault]:
+    if service.config.tables == ("*",):
+        warnings += [f"{service.name}.{table} is left out: {reason}" for table, reason in found.refused]
+        return []
+    return [Fault(config.path, service.config.line, reason) for _, reason in found.refused]
+
+
+def _journal_warnings(services: Mapping[str, FollowedService], described: Mapping[str, Described]) -> list[str]:
+    return [
+        f"service '{name}' is polled and keeps a rollback journal: a sweep that its owner's writes keep tearing ends by holding "
+        "them up for its whole length; `PRAGMA journal_mode = WAL`, run once in that database, avoids it"
+        for name, found in described.items()
+        if services[name].capture == "polling" and found.journal_mode != "wal"
+    ]
+
+
+def _report(model: ReadModelConfig, definition: Definition, relations: Sequence[Relation]) -> ViewReport:
+    plan = definition.own_plan
+    names = {f"{relation.service}__{relation.table}".lower(): relation.name for relation in relations}
+    hidden = [each for each in definition.plans if each.is_hidden]
+    return ViewReport(
+        model.name,
+        definition.view.name,
+        plan.key,
+        tuple(plan.partition_columns),
+        "whole" if any(each.cost_class == "whole" for each in definition.plans) else "keys",
+        tuple(sorted(names.get(source, source) for source in definition.reads)),
+        tuple(_walk(each, walk, names) for each in [plan, *hidden] for walk in each.walks),
+        tuple(sorted({f"{i.source} ({', '.join(i.expressions)})" for each in definition.plans for i in each.indexes})),
+        tuple(warning for each in definition.plans for warning in each.warnings),
+        ";\n".join(each.recompute.replace("syncline:", "") for each in definition.plans),
+    )
+
+
+def _walk(plan: ViewPlan, walk: Walk, names: Mapping[str, str]) -> str:
+    inner = f"(inner SELECT {plan.name}) " if plan.is_hidden else ""
+    return f"{inner}{names.get(walk.source, walk.source)}: {walk.text}"

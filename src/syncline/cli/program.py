@@ -1,0 +1,193 @@
+"""What all commands share: `--config`, `--json`, how errors, signals and a closed pipe end the program.
+
+Exit status: 0 done; 1 the answer is no; 2 wrong use or refused definition; 130 interrupted; 141 stdout closed.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from syncline.cli.printing import error_as_json, print_json
+from syncline.errors import InvalidDefinition, InvalidToken, SynclineError
+
+if TYPE_CHECKING:
+    from syncline.app import App
+    from syncline.config import Config
+
+DONE, ANSWER_IS_NO, WRONG_USE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+DEFAULT_CONFIG = "syncline.toml"
+
+_CONFIG_KEY = "syncline.config"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Program(click.Group):
+    """A group of commands whose errors are one line on stderr and an exit status, never a traceback.
+
+    Every command returns its exit status.
+    """
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        given = list(sys.argv[1:] if args is None else args)
+        with _terminable():
+            try:
+                status = super().main(given, "syncline", complete_var, False, **extra)
+            except (Exception, KeyboardInterrupt) as error:
+                status = _status_after(error, given)
+        sys.exit(status)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError as error:
+            raise _OutputClosed from error
+
+
+class _OutputClosed(Exception):
+    """Nobody reads stdout any more. Not a BrokenPipeError, for which click has an exit status of its own."""
+
+
+def _status_after(error: BaseException, args: list[str]) -> int:
+    """Prints `error` and tells the exit status; raises it again where it is a mistake of this program."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return WRONG_USE
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        click.echo("stopped", err=True)
+        return INTERRUPTED
+    if isinstance(error, _OutputClosed):
+        # What is still buffered would raise again when the interpreter flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    if isinstance(error, click.ClickException):
+        if isinstance(error, click.UsageError) and error.ctx:
+            click.echo(f"{error.ctx.get_usage()}\n`{error.ctx.command_path} --help` says more.", err=True)
+        _print_error(error.format_message(), error, args)
+        return WRONG_USE
+    if isinstance(error, SynclineError):
+        _print_error(str(error), error, args)
+        return WRONG_USE if isinstance(error, InvalidDefinition | InvalidToken) else ANSWER_IS_NO
+    raise error
+
+
+def config_option(command: Command) -> Command:
+    """Adds `--config FILE`; the nearest to the command's own name wins."""
+
+    def remember(context: click.Context, _: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            context.meta[_CONFIG_KEY] = value
+
+    return click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(),
+        expose_value=False,
+        callback=remember,
+        is_eager=True,
+        help=f"The configuration file (default ./{DEFAULT_CONFIG}).",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Adds `--json`, given to the command as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def config_path(context: click.Context | None = None) -> str:
+    """The configuration file that the command line names, or the default one."""
+    context = context or click.get_current_context()
+    return str(context.meta.get(_CONFIG_KEY, DEFAULT_CONFIG))
+
+
+@contextmanager
+def opened() -> "Iterator[tuple[Config, App]]":
+    """The configuration and an App of it, closed at the end."""
+    from syncline.app import App
+    from syncline.config import load_config
+
+    config = load_config(config_path())
+    app = App(config)
+    try:
+        yield config, app
+    finally:
+        app.close()
+
+
+def complete_view(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The configured views that begin with what is typed."""
+    return [name for name in _names(context)[1] if name.startswith(incomplete)]
+
+
+def complete_service(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The configured services that begin with what is typed."""
+    return [name for name in _names(context)[0] if name.startswith(incomplete)]
+
+
+def _names(context: click.Context) -> tuple[list[str], list[str]]:
+    from syncline.config import default_names
+
+    return default_names(config_path(context))
+
+
+@contextmanager
+def stopping_on_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`; a second one ends the process at once, which loses nothing."""
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        stop.set()
+        # A handler may interrupt a print, so it must not print through the same buffer.
+        os.write(2, b"stopping after this batch; the same again stops at once\n")
+
+    with _handling({signal.SIGINT: ask, signal.SIGTERM: ask}):
+        yield
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: what is open is closed first."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _handling({signal.SIGTERM: interrupt}):
+        yield
+
+
+@contextmanager
+def _handling(handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_error(message: str, error: Exception, args: list[str]) -> None:
+    """Further lines of a message stand below its first word, not below `error:`."""
+    indented = message.replace("\n", "\n       ")
+    click.echo(f"error: {indented}", err=True)
+    if "--json" in args:
+        print_json({"error": error_as_json(error)})

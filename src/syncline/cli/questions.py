@@ -1,0 +1,198 @@
+"""The commands that ask about rows: read, token, verify; and rebuild, which mends what verify found."""
+
+import csv
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from syncline.cli.printing import as_age, as_cell, as_table, print_json, stdout_width
+from syncline.cli.program import (
+    ANSWER_IS_NO,
+    DONE,
+    complete_service,
+    complete_view,
+    config_option,
+    json_option,
+    opened,
+)
+from syncline.cli.progress import ProgressPrinter
+from syncline.messages import parse_token
+
+if TYPE_CHECKING:
+    from syncline.config import Config
+    from syncline.read.reader import ReadResult
+    from syncline.read.verify import Difference
+
+read_model_option = click.option("--read-model", metavar="NAME", help="Which read model, when several have it.")
+
+
+@click.command()
+@click.argument("view", shell_complete=complete_view)
+@click.argument("key", nargs=-1, metavar="[KEY]...")
+@click.option("--where", "conditions", multiple=True, metavar="COL=VAL", help="Only rows with this value; repeatable.")
+@click.option("--at-least", metavar="TOKEN", help="Only if at least as new as this token.")
+@click.option("--timeout-s", default=5.0, type=click.FloatRange(min=0), help="How long to wait for it (default 5).")
+@click.option("--max-staleness-s", type=click.FloatRange(min=0), help="Only if at most this old.")
+@click.option("--order-by", multiple=True, metavar="COL", help="Order by this column, -COL downwards; repeatable.")
+@click.option("--limit", type=click.IntRange(min=0), help="At most so many rows.")
+@read_model_option
+@config_option
+@json_option
+def read(
+    view: str,
+    key: tuple[str, ...],
+    conditions: tuple[str, ...],
+    at_least: str | None,
+    timeout_s: float,
+    max_staleness_s: float | None,
+    order_by: tuple[str, ...],
+    limit: int | None,
+    read_model: str | None,
+    as_json: bool,
+) -> int:
+    """Rows of VIEW, or the one with KEY.
+
+    A KEY of several columns is written `a,b` or as several words; one that begins with a dash after `--`.
+
+    Exits 1 when there is no such row, or when the view is not as new as asked. The line on stderr says how old the
+    rows may be, and the token they were read at.
+    """
+    wanted = [_condition(text) for text in conditions]
+    token = parse_token(at_least) if at_least is not None else None
+    with opened() as (config, app):
+        key_values = _key_values(config, view, read_model, key) if key else None
+        result = app.read(
+            view,
+            key=key_values,
+            where=wanted,
+            at_least=token,
+            timeout_s=timeout_s,
+            max_staleness_s=max_staleness_s,
+            limit=limit,
+            order_by=order_by,
+            read_model=read_model,
+        )
+    if as_json:
+        objects = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        print_json(
+            {
+                "columns": result.columns,
+                "rows": objects,
+                "token": result.token,
+                "staleness_s": result.staleness_s,
+                "exact": result.exact,
+                "notes": result.notes,
+            }
+        )
+    else:
+        _print_rows(result)
+    if key_values is not None and not result.rows:
+        click.echo(f"error: view '{view}' has no row with key {','.join(key_values)}", err=True)
+        return ANSWER_IS_NO
+    return DONE
+
+
+@click.command()
+@click.argument("service", shell_complete=complete_service)
+@read_model_option
+@config_option
+@json_option
+def token(service: str, read_model: str | None, as_json: bool) -> int:
+    """The token for everything committed in SERVICE up to now, for `read --at-least`."""
+    with opened() as (_, app):
+        found = app.token(service, read_model=read_model)
+    if as_json:
+        print_json({"service": service, "token": found})
+    else:
+        click.echo(str(found))
+    return DONE
+
+
+@click.command()
+@click.argument("view", required=False, shell_complete=complete_view)
+@click.option("--repair", is_flag=True, help="Mend the keys that differ, then compare again.")
+@config_option
+@json_option
+def verify(view: str | None, repair: bool, as_json: bool) -> int:
+    """Proves read models equal to the services' databases; prints each difference.
+
+    Exits 1 when something differs; with --repair, when something still differs after it.
+    """
+    with opened() as (_, app), ProgressPrinter() as progress:
+        report = app.verify(view, repair=repair, on_progress=progress)
+        again = app.verify(view, on_progress=progress) if repair and report.differences else None
+    remaining = report.differences if again is None else again.differences
+    if as_json:
+        print_json({"report": report, "remaining": remaining})
+        return ANSWER_IS_NO if remaining else DONE
+    _print_differences(report.differences)
+    rows = sum(count for _, count in report.checked)
+    found = f"{_amount(len(report.differences), 'difference')}" if report.differences else "no difference"
+    click.echo(f"compared {rows:,} rows of {_amount(len(report.checked), 'relation or view', 'relations and views')}: {found}")
+    if again is not None:
+        click.echo(f"repaired, and compared again: {_amount(len(remaining), 'difference')}" if remaining else "repaired")
+        _print_differences(remaining)
+    elif remaining:
+        click.echo("`syncline verify --repair` mends these keys", err=True)
+    return ANSWER_IS_NO if remaining else DONE
+
+
+@click.command()
+@click.argument("view", shell_complete=complete_view)
+@config_option
+@json_option
+def rebuild(view: str, as_json: bool) -> int:
+    """Builds VIEW anew beside the old rows, which are read until it has caught up."""
+    with opened() as (_, app), ProgressPrinter() as progress:
+        began = time.monotonic()
+        app.rebuild(view, on_progress=progress)
+        seconds = time.monotonic() - began
+    if as_json:
+        print_json({"view": view, "rebuilt": True, "seconds": round(seconds, 3)})
+    else:
+        click.echo(f"rebuilt '{view}' in {seconds:.1f} s")
+    return DONE
+
+
+def _condition(text: str) -> tuple[str, str]:
+    column, found, value = text.partition("=")
+    if not found or not column.strip():
+        raise click.BadParameter(f"'{text}' is not COL=VAL; write for example --where status=open", param_hint="--where")
+    return column.strip(), value
+
+
+def _key_values(config: "Config", name: str, read_model: str | None, given: Sequence[str]) -> Sequence[str]:
+    """One text for each column of the view's key. A view that is not configured is for the App to refuse."""
+    models = [model for model in config.read_models if read_model in (None, model.name)]
+    columns = next((view.key for model in models for view in model.views if view.name == name), None)
+    if columns is None or len(given) == len(columns):
+        return given
+    parts = next(csv.reader([given[0]], strict=True)) if len(given) == 1 else list(given)
+    if len(parts) != len(columns):
+        wanted = f"is {', '.join(columns)}: {_amount(len(columns), 'value')}" if columns else "has no column: leave KEY out"
+        raise click.BadParameter(f"found {_amount(len(parts), 'value')}, but the key of '{name}' {wanted}", param_hint="KEY")
+    return parts
+
+
+def _print_rows(result: "ReadResult") -> None:
+    click.echo(as_table(result.columns, result.rows, width=stdout_width()))
+    if result.staleness_s is None:
+        age = "of unknown age: a service was not read to its end yet"
+    else:
+        age = f"at most {as_age(result.staleness_s)}"
+    inexact = "" if result.exact else "; inexact: a service is between two full sweeps, so deleted rows may still be here"
+    click.echo(f"{_amount(len(result.rows), 'row')}, {age}{inexact}; token {result.token}", err=True)
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _print_differences(differences: "Sequence[Difference]") -> None:
+    if differences:
+        rows = [(each.where, ",".join(map(as_cell, each.key)), each.kind, each.detail) for each in differences]
+        click.echo(as_table(("where", "key", "kind", "detail"), rows) + "\n")
+
+
+def _amount(count: int, one: str, several: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else several or one + 's'}"

@@ -1,0 +1,151 @@
+"""`syncline status`: feeds and views as they are now, once or again and again."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from syncline.cli.printing import as_age, as_table, print_json
+from syncline.cli.program import ANSWER_IS_NO, DONE, config_option, json_option, opened
+
+if TYPE_CHECKING:
+    from syncline.app import App
+    from syncline.move.freshness import FeedStatus, Status, ViewStatus
+
+_COLOURS = {"failed": "red", "stopped": "red", "loading": "yellow", "building": "yellow", "waiting": "yellow"}
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--interval-s", default=1.0, type=click.FloatRange(min=0.05), help="Time between looks (default 1).")
+@config_option
+@json_option
+def status(watch: bool, interval_s: float, as_json: bool) -> int:
+    """Feeds and views: state, position, lag, staleness, last error.
+
+    Exits 1 when a feed or view has failed. With --watch --json each line is one status.
+    """
+    with opened() as (_, app):
+        if watch:
+            return _watch(app, interval_s, as_json)
+        now = app.status()
+    if as_json:
+        print_json(now)
+    else:
+        click.echo(status_text(now))
+    return ANSWER_IS_NO if has_failed(now) else DONE
+
+
+def has_failed(now: "Status") -> bool:
+    """Whether anything needs a person."""
+    return any(feed.state == "failed" for feed in now.feeds) or any(view.state == "failed" for view in now.views)
+
+
+def status_text(now: "Status") -> str:
+    """Feeds and views as two tables, coloured by state; a terminal that has no colours gets none."""
+    feeds = [
+        (*_feed_place(each), each.state, each.position, each.lag, _age(each.staleness_s), _feed_note(each)) for each in now.feeds
+    ]
+    views = [
+        (*_view_place(each), each.state, each.rows, each.generation, _age(each.staleness_s), _view_note(each))
+        for each in now.views
+    ]
+    feed_columns = ("read model", "service", "capture", "state", "position", "lag", "age", "")
+    view_columns = ("read model", "view", "state", "rows", "generation", "age", "")
+    return "\n".join(
+        [
+            f"relay: {now.relay}",
+            "",
+            *_coloured(feed_columns, feeds, [each.state for each in now.feeds]),
+            "",
+            *_coloured(view_columns, views, [each.state for each in now.views]),
+        ]
+    )
+
+
+def _feed_place(feed: "FeedStatus") -> tuple[str, ...]:
+    return feed.read_model, feed.service, feed.capture
+
+
+def _view_place(view: "ViewStatus") -> tuple[str, ...]:
+    return view.read_model, view.view
+
+
+def _feed_note(feed: "FeedStatus") -> str:
+    loading = [f"{relation}: {how_far}" for relation, how_far in feed.loading.items()]
+    inexact = [] if feed.exact else ["inexact until the next full sweep"]
+    return "; ".join(filter(None, [feed.error, feed.activity, *loading, *inexact]))
+
+
+def _view_note(view: "ViewStatus") -> str:
+    return "; ".join(filter(None, [view.error, view.activity]))
+
+
+def _age(staleness_s: float | None) -> str:
+    return "" if staleness_s is None else as_age(staleness_s)
+
+
+def _coloured(columns: Sequence[str], rows: Sequence[Sequence[object]], states: Sequence[str]) -> list[str]:
+    if not rows:
+        return []
+    lines = as_table(columns, rows, null="-").split("\n")
+    return [
+        *lines[:2],
+        *(click.style(line, fg=_COLOURS.get(state)) for line, state in zip(lines[2:], states, strict=True)),
+    ]
+
+
+def _watch(app: "App", interval_s: float, as_json: bool) -> int:
+    """Looks again and again; Ctrl-C is how it is meant to end."""
+    try:
+        if as_json:
+            while True:
+                print_json(app.status(), compact=True)
+                time.sleep(interval_s)
+        if sys.stdout.isatty():
+            _redraw(app, interval_s)
+        else:
+            _print_changes(app, interval_s)
+    except KeyboardInterrupt:
+        return DONE
+
+
+def _redraw(app: "App", interval_s: float) -> NoReturn:
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False, screen=True) as live:
+        while True:
+            live.update(Text.from_ansi(status_text(app.status())), refresh=True)
+            time.sleep(interval_s)
+
+
+def _print_changes(app: "App", interval_s: float) -> NoReturn:
+    """A line for each feed and view at first, then for each whose state, position or note has changed."""
+    shown: dict[tuple[str, ...], str] = {}
+    while True:
+        now = app.status()
+        lines = {_feed_place(feed): _feed_line(feed) for feed in now.feeds}
+        lines |= {_view_place(view): _view_line(view) for view in now.views}
+        for place, line in lines.items():
+            if shown.get(place) != line:
+                click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}")
+        shown = lines
+        time.sleep(interval_s)
+
+
+def _feed_line(feed: "FeedStatus") -> str:
+    position = "" if feed.position is None else f" at {feed.position}"
+    lag = f", {feed.lag} behind" if feed.lag else ""
+    return _with_note(f"{feed.read_model} {feed.service}: {feed.state}{position}{lag}", _feed_note(feed))
+
+
+def _view_line(view: "ViewStatus") -> str:
+    rows = "" if view.rows is None else f", {view.rows} rows"
+    return _with_note(f"{view.read_model} {view.view}: {view.state}{rows}", _view_note(view))
+
+
+def _with_note(line: str, note: str) -> str:
+    return f"{line}; {note}" if note else line

@@ -1,0 +1,260 @@
+"""`syncline.toml` and its view files, read into frozen values.
+
+Every fault found is reported at once, each with file and line and what to do. Opens no database: whether the services'
+databases are there and hold the tables is found by `App.check`.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncline.errors import Fault, InvalidDefinition
+from syncline.read.view import View, name_fault, parse_view, suggestion
+from syncline.toml_source import TomlSource, read_toml
+
+DEFAULT_EVERY_S = 5.0
+DEFAULT_FULL_EVERY_S = 60.0
+
+_CAPTURES = ("triggers", "polling")
+_LATER_CAPTURES = ("events", "outbox", "wal")
+_LATER_STORES = ("postgresql", "postgres")
+_SERVICE_KEYS = ("database", "capture", "tables", "every_s", "changed_at", "full_every_s", "push")
+_READ_MODEL_KEYS = ("database", "views")
+_SECTIONS = ("service", "read_model", "http")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """A service whose database is followed.
+
+    `database` is the absolute path of its SQLite file; `tables` is `("*",)` for all. `every_s` is the time between
+    sweeps, `full_every_s` that between those that compare everything; both matter to capture "polling" only.
+    """
+
+    name: str
+    database: str
+    capture: str
+    tables: tuple[str, ...]
+    every_s: float = DEFAULT_EVERY_S
+    changed_at: str | None = None
+    full_every_s: float = DEFAULT_FULL_EVERY_S
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadModelConfig:
+    """A read store and its views. `services` are those that the views' text mentions, in the order of the file."""
+
+    name: str
+    database: str
+    views: tuple[View, ...]
+    services: tuple[str, ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All that `path` and its view files define."""
+
+    path: str
+    services: tuple[ServiceConfig, ...]
+    read_models: tuple[ReadModelConfig, ...]
+
+
+def load_config(path: str | Path) -> Config:
+    """The configuration in the file `path`. Raises InvalidDefinition with all faults of it and of its view files."""
+    source = read_toml(Path(path))
+    source.refuse_unknown((), _SECTIONS, "section")
+    if "http" in source.values:
+        source.fault(("http",), "[http] is not in this version; remove the section (`syncline read` reads views)")
+    services = tuple(_service(source, name) for name in source.names("service"))
+    read_models = tuple(_read_model(source, name, services) for name in source.names("read_model"))
+    for section, found, example in (("service", services, "orders"), ("read_model", read_models, "shop")):
+        if not found:
+            has_other = not isinstance(source.values.get(section, {}), Mapping)
+            problem = f"'{section}' is not a section" if has_other else f"there is no [{section}.NAME] section"
+            source.fault((section,), f"{problem}; write one, for example [{section}.{example}]")
+    _refuse_shared_files(source, services, read_models)
+    if source.faults:
+        own_first = sorted(source.faults, key=lambda fault: (fault.file != source.file, fault.file, fault.line))
+        raise InvalidDefinition(own_first)
+    return Config(source.file, services, read_models)
+
+
+def default_names(path: str | Path) -> tuple[list[str], list[str]]:
+    """Service names and view names that `path` seems to define, for completion: no fault is raised, nothing checked."""
+    try:
+        source = read_toml(Path(path))
+        patterns = [str(source.get(("read_model", name, "views"))) for name in source.names("read_model")]
+        views = {Path(file).stem for pattern in patterns for file in _files(source, pattern)}
+        return source.names("service"), sorted(views)
+    except InvalidDefinition:
+        return [], []
+
+
+def _service(source: TomlSource, name: str) -> ServiceConfig:
+    path = ("service", name)
+    line = source.lines.line_of(path)
+    if message := _service_name_fault(name):
+        source.fault(path, f"[service.{name}]: {message}")
+    source.refuse_unknown(path, _SERVICE_KEYS, "key")
+    database = _database(source, (*path, "database"), f'"sqlite:///{name}.db"')
+    capture = source.text((*path, "capture"), '"triggers" (or "polling", when nothing may be installed there)') or ""
+    if capture in _LATER_CAPTURES:
+        source.fault((*path, "capture"), f"capture '{capture}' is not in this version; use 'triggers' or 'polling'")
+    elif capture and capture not in _CAPTURES:
+        meant = suggestion(capture, _CAPTURES + _LATER_CAPTURES)
+        hint = f"did you mean '{meant}'?" if meant else "use 'triggers' or 'polling'"
+        source.fault((*path, "capture"), f"unknown capture '{capture}'; {hint}")
+    if source.get((*path, "push")) is not None:
+        source.fault((*path, "push"), "'push' is not in this version; remove the line, changes are then pulled")
+    tables = _tables(source, (*path, "tables"))
+    every_s, changed_at, full_every_s = _sweeps(source, path, capture)
+    return ServiceConfig(name, database or "", capture, tables, every_s, changed_at, full_every_s, line)
+
+
+def _service_name_fault(name: str) -> str | None:
+    if name in ("main", "temp"):
+        return f"'{name}' is SQLite's own name for a database; choose another name"
+    if name.endswith("_"):
+        return f"'{name}' ends with '_', but a mirror is named service__table; choose another name"
+    return name_fault(name)
+
+
+def _sweeps(source: TomlSource, path: tuple[str, ...], capture: str) -> tuple[float, str | None, float]:
+    """`every_s`, `changed_at` and `full_every_s` of a service: they say when and how a polling job reads it."""
+    given = [key for key in ("every_s", "changed_at", "full_every_s") if source.get((*path, key)) is not None]
+    if given and capture in _CAPTURES and capture != "polling":
+        for key in given:
+            source.fault((*path, key), f"'{key}' belongs to capture 'polling', not '{capture}'; remove the line")
+        return DEFAULT_EVERY_S, None, DEFAULT_FULL_EVERY_S
+    every_s = source.seconds((*path, "every_s"), DEFAULT_EVERY_S)
+    full_every_s = source.seconds((*path, "full_every_s"), max(DEFAULT_FULL_EVERY_S, every_s))
+    changed_at = source.text((*path, "changed_at"), '"updated_at"') if "changed_at" in given else None
+    if "full_every_s" in given and "changed_at" not in given:
+        message = "'full_every_s' needs 'changed_at': without it every sweep is full; remove the line or name the column"
+        source.fault((*path, "full_every_s"), message)
+    elif full_every_s < every_s:
+        message = f"'full_every_s' is {full_every_s:g}, less than 'every_s' = {every_s:g}; make it at least as long"
+        source.fault((*path, "full_every_s"), message)
+    return every_s, changed_at, full_every_s
+
+
+def _tables(source: TomlSource, path: tuple[str, ...]) -> tuple[str, ...]:
+    value = source.get(path)
+    if value == "*":
+        return ("*",)
+    if not isinstance(value, list) or not value or not all(isinstance(table, str) and table for table in value):
+        if isinstance(source.get(path[:-1]), Mapping):
+            found = "is missing" if value is None else f"is {value!r}"
+            source.fault(path, f"'tables' {found}; write a list of table names, or \"*\" for all with a primary key")
+        return ()
+    tables = [source.filled(path, table) or "" for table in value]
+    for table in sorted({table for table in tables if [each.lower() for each in tables].count(table.lower()) > 1}):
+        source.fault(path, f"table '{table}' is named twice; remove one")
+    if "*" in tables and len(tables) > 1:
+        source.fault(path, "'*' means all tables; write tables = \"*\", or only names")
+    return tuple(tables)
+
+
+def _database(source: TomlSource, path: tuple[str, ...], example: str) -> str | None:
+    """The absolute path of the SQLite file that the URL at `path` names."""
+    url = source.text(path, example)
+    if url is None:
+        return None
+    scheme, separator, rest = url.partition("://")
+    file = rest[1:]
+    if separator and scheme.partition("+")[0] in _LATER_STORES:
+        source.fault(path, f"'{scheme}://' is not in this version; use an SQLite file, for example {example}")
+    elif separator and scheme != "sqlite":
+        source.fault(path, f"'{scheme}://' is no database that Syncline knows; write for example {example}")
+    elif not separator:
+        source.fault(path, f"'{url}' is not a database URL; write \"sqlite:///{url}\" for a file")
+    elif not rest.startswith("/"):
+        better = f'"sqlite:///{rest or "orders.db"}"'
+        source.fault(path, f"'{url}' has two slashes; write {better} (three: relative, four: absolute)")
+    elif not file or file == ":memory:":
+        source.fault(path, f"'{url}' names no file, and one in memory cannot be followed; write for example {example}")
+    elif "?" in file:
+        source.fault(path, f"'{url}' has options after '?', which are not understood; remove them")
+    else:
+        return os.path.abspath(os.path.join(source.folder, file))
+    return None
+
+
+def _read_model(source: TomlSource, name: str, services: tuple[ServiceConfig, ...]) -> ReadModelConfig:
+    path = ("read_model", name)
+    if message := name_fault(name):
+        source.fault(path, f"[read_model.{name}]: {message}")
+    source.refuse_unknown(path, _READ_MODEL_KEYS, "key")
+    database = _database(source, (*path, "database"), '"sqlite:///read.db"')
+    views = _views(source, (*path, "views"))
+    named = {word.lower() for view in views for word in re.findall(r"(\w+)[\"`\]]?\s*\.", view.sql)}
+    mentioned = tuple(service.name for service in services if service.name in named)
+    return ReadModelConfig(name, database or "", views, mentioned, source.lines.line_of(path))
+
+
+def _views(source: TomlSource, path: tuple[str, ...]) -> tuple[View, ...]:
+    pattern = source.text(path, '"views/*.sql"')
+    if pattern is None:
+        return ()
+    files = _files(source, pattern)
+    if not files:
+        place = os.path.abspath(os.path.join(source.folder, pattern))
+        source.fault(path, f"no view: no file matches '{pattern}' ({place}); put a SQL file there, or change 'views'")
+    views: dict[str, View] = {}
+    for file in files:
+        name = Path(file).stem
+        shown = os.path.normpath(file)
+        if name in views:
+            message = f"a view named '{name}' is defined in {views[name].file} already; rename one"
+            source.faults.append(Fault(shown, 0, message))
+            continue
+        try:
+            views[name] = parse_view(name, Path(file).read_text("utf-8"), shown)
+        except InvalidDefinition as error:
+            source.faults.extend(error.faults)
+        except (OSError, UnicodeDecodeError) as error:
+            source.faults.append(Fault(shown, 0, f"the view file cannot be read: {error}; it must be UTF-8 text"))
+    return tuple(views.values())
+
+
+def _files(source: TomlSource, pattern: str) -> list[str]:
+    found = glob.glob(os.path.join(source.folder, pattern), recursive=True)
+    return sorted(file for file in found if os.path.isfile(file))
+
+
+def _refuse_shared_files(
+    source: TomlSource, services: tuple[ServiceConfig, ...], read_models: tuple[ReadModelConfig, ...]
+) -> None:
+    """Each database file has one role: one capture log per source, one relay per read store."""
+    owners: dict[str, tuple[str, str]] = {}
+    for service in services:
+        owner = owners.setdefault(_identity(service.database), ("service", service.name))
+        if service.database and owner[1] != service.name:
+            source.fault(
+                ("service", service.name, "database"),
+                f"service '{service.name}' has the same database file as service '{owner[1]}', and a file has one "
+                f"capture log; make them one service: name the tables of both in the 'tables' of '{owner[1]}'",
+            )
+    for model in read_models:
+        kind, name = owners.setdefault(_identity(model.database), ("read model", model.name))
+        if not model.database or (kind, name) == ("read model", model.name):
+            continue
+        place = ("read_model", model.name, "database")
+        if kind == "service":
+            source.fault(place, f"this is the database file of service '{name}'; give the read store a file of its own")
+        else:
+            source.fault(place, f"read model '{name}' has the same file; put all views into one, or use another file")
+
+
+def _identity(file: str) -> str:
+    """What two paths to one file have in common: device and number where the file exists, else its resolved path."""
+    try:
+        found = os.stat(file)
+        return f"{found.st_dev}:{found.st_ino}"
+    except OSError:
+        return os.path.realpath(file)

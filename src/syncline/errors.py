@@ -1,0 +1,123 @@
+"""Every exception of the package, by whose fault it is.
+
+    SynclineError
+    ├── InvalidDefinition      the configuration or a view is wrong, at start
+    │   └── UnsupportedQuery   this SQL cannot be kept exact (names clause, line and a rewrite)
+    ├── InvalidToken           a token that was never printed by Syncline
+    ├── DeadToken              a token of an incarnation of the source that is gone
+    ├── NotFound               no such view, service or row
+    ├── NotReady               a view that is still being built
+    ├── StaleRead              a token was not reached in time
+    └── StoreError             a database; the driver's error is in __cause__
+        ├── Unavailable        worth retrying: locked, missing for now, disk full
+        ├── SourceChanged      the source's schema is no longer what the relation needs
+        └── Fenced             another relay took over this read store
+
+A message says what was found, what was expected and what to do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class SynclineError(Exception):
+    """The root of everything that this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong in a definition, and where: printed as `file:line: message`."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
+        return place + self.message
+
+
+class InvalidDefinition(SynclineError):
+    """Some definitions are wrong. `faults` holds all of them, so that they can be mended at once."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class UnsupportedQuery(InvalidDefinition):
+    """A view's SQL cannot be kept exact. Says which clause, on which line, and how to rewrite it."""
+
+    def __init__(self, clause: str, reason: str, rewrite: str, *, line: int = 0, file: str = "") -> None:
+        self.clause, self.reason, self.rewrite, self.line = clause, reason, rewrite, line
+        super().__init__([Fault(file, line, f"{clause}: {reason}. {rewrite}")])
+
+
+class InvalidToken(SynclineError):
+    """A token that cannot be understood; never taken as reached."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text, self.reason = text, reason
+        shown = text if len(text) <= 40 else text[:37] + "..."
+        super().__init__(
+            f"'{shown}' is not a consistency token: {reason}. Copy the whole line that `syncline token SERVICE` printed."
+        )
+
+
+class DeadToken(SynclineError):
+    """A token of an incarnation of its source that no longer exists (restored, replaced, capture removed)."""
+
+    def __init__(self, service: str, found: str, current: str) -> None:
+        self.service, self.found, self.current = service, found, current
+        super().__init__(
+            f"the token names incarnation {found} of service '{service}', which is now at incarnation {current}: "
+            f"its database was restored, replaced or captured anew since. Ask for a new one: `syncline token {service}`."
+        )
+
+
+class NotFound(SynclineError):
+    """No such view, service, column or row."""
+
+
+class NotReady(SynclineError):
+    """A view whose first build has not finished, or whose service cannot be followed."""
+
+
+class StaleRead(SynclineError):
+    """A token was not reached in time, or rows stayed older than asked. `reached` and `wanted` are positions of `service`."""
+
+    def __init__(
+        self,
+        service: str,
+        reached: int | None,
+        wanted: int,
+        timeout_s: float,
+        waiting_for: str,
+        staleness_s: float | None = None,
+        max_staleness_s: float | None = None,
+    ) -> None:
+        self.service, self.reached, self.wanted, self.timeout_s = service, reached, wanted, timeout_s
+        self.staleness_s, self.max_staleness_s = staleness_s, max_staleness_s
+        if max_staleness_s is not None:
+            got = "it was never read to its end" if staleness_s is None else f"what is held may be {staleness_s:.3f} s old"
+            what = f"service '{service}' was not read within the last {max_staleness_s:g} s: {got}"
+        else:
+            got = "nothing of it has been read yet" if reached is None else f"it is at position {reached}"
+            what = f"service '{service}' was not read up to position {wanted} within {timeout_s:g} s: {got}"
+        super().__init__(f"{what}. {waiting_for}")
+
+
+class StoreError(SynclineError):
+    """A database refused or failed; the driver's own error is the cause."""
+
+
+class Unavailable(StoreError):
+    """The database cannot be used now and may be later: missing, locked, read-only, out of space."""
+
+
+class SourceChanged(StoreError):
+    """A table or column that a relation needs is gone or different at the source."""
+
+
+class Fenced(StoreError):
+    """Another relay took over this read store; the one that finds this must stop."""

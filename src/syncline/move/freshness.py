@@ -1,0 +1,93 @@
+"""How new is what a reader sees: vectors of positions, tokens reached or not, staleness. Pure: time is an argument."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from syncline.errors import DeadToken
+from syncline.messages import Position, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far one service is applied in a read store.
+
+    `past` are incarnations of the source that are gone; `superseded` those of a capture that was replaced by another.
+    `read_at` is the source's time, in seconds since 1970, when the feed was last read to its end.
+    """
+
+    position: Position | None
+    read_at: float | None
+    is_exact: bool = True
+    begun: int = 0
+    past: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """One feed of one read model, as `status` shows it."""
+
+    read_model: str
+    service: str
+    capture: str
+    state: str
+    incarnation: str | None
+    position: int | None
+    lag: int | None
+    staleness_s: float | None
+    exact: bool
+    activity: str
+    error: str | None
+    loading: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewStatus:
+    """One view of one read model, as `status` shows it."""
+
+    read_model: str
+    view: str
+    state: str
+    rows: int | None
+    generation: int
+    activity: str
+    error: str | None
+    staleness_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything `status` shows, at one moment."""
+
+    feeds: tuple[FeedStatus, ...]
+    views: tuple[ViewStatus, ...]
+    relay: str
+
+
+def unreached(token: Token, vector: Mapping[str, Checkpoint], services: Iterable[str]) -> str | None:
+    """The first of `services` for which the vector is not yet as new as the token; None when it is as new.
+
+    Services that the token does not name, or that are not asked about, do not matter. Raises DeadToken when the token
+    names an incarnation that is gone: it will never be reached.
+    """
+    for service in sorted(set(services) & set(token.positions)):
+        wanted, checkpoint = token.positions[service], vector.get(service)
+        if checkpoint is None or checkpoint.position is None:
+            return service
+        current = checkpoint.position
+        if wanted.incarnation in checkpoint.past:
+            raise DeadToken(service, wanted.incarnation, current.incarnation)
+        if wanted.incarnation in checkpoint.superseded and current.incarnation != wanted.incarnation:
+            continue
+        if wanted.incarnation != current.incarnation or current.n < wanted.n:
+            return service
+    return None
+
+
+def staleness(vector: Mapping[str, Checkpoint], services: Iterable[str], now: float) -> float | None:
+    """How old, in seconds, rows that depend on these services may be at most; None when one was never read."""
+    read_at = [vector[service].read_at if service in vector else None for service in services]
+    known = [at for at in read_at if at is not None]
+    if len(known) < len(read_at):
+        return None
+    return max((max(now - at, 0.0) for at in known), default=0.0)

@@ -1,0 +1,351 @@
+"""The relay: the one loop that reads a batch from a feed, applies it and moves the checkpoint in one transaction.
+
+Theory of operation. One thread serves every feed of one read store in turns of a few milliseconds each, so that no feed, first
+copy or build makes another wait. A turn of a feed is: read and apply one batch, or copy one chunk of a mirror that is loading. A
+mirror goes live with the first batch that was *read* after its last chunk was copied. What was applied is acknowledged to the
+sources from time to time, after one sync of the read store for all of them: a crash before that repeats some keys, which
+changes nothing. Whatever a source does, the others go on: its subscription fails, and is tried again after a pause.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from syncline.errors import Fenced, InvalidDefinition, SourceChanged, StoreError, Unavailable
+from syncline.messages import Batch, Key, Position, Progress, Relation
+from syncline.move.feed import Feed
+from syncline.move.subscription import Event, Subscription
+from syncline.stores.protocols import ReadStore
+
+PROBE_INTERVAL_S = 0.004
+SCAN_BUDGET_S = 0.004
+BUILD_BUDGET_S = 0.02
+ACKNOWLEDGE_INTERVAL_S = 0.25
+HEARTBEAT_INTERVAL_S = 1.0
+TRIM_INTERVAL_S = 30.0
+
+
+class Service(Protocol):
+    """A service as the relay needs it: its relations, and how to open its feed."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capture(self) -> str: ...
+
+    def describe(self) -> list[Relation]: ...
+
+    def open_feed(self, store: ReadStore) -> Feed: ...
+
+
+class Define(Protocol):
+    """Compiles the views against the relations there are now, and defines them in the store. Raises InvalidDefinition."""
+
+    def __call__(self, store: ReadStore, relations: Mapping[str, Sequence[Relation]]) -> None: ...
+
+
+@dataclass(slots=True)
+class Following:
+    """One service being followed."""
+
+    service: Service
+    feed: Feed | None = None
+    subscription: Subscription = field(default_factory=Subscription)
+    applied: Position | None = None
+    acknowledged: Position | None = None
+    is_forgetting: bool = False
+    is_drained: bool = False
+    shown: tuple[str, str, str | None] = ("", "", None)
+    described: list[Relation] | None = None
+    totals: dict[str, int | None] = field(default_factory=dict)
+    copied: dict[str, int] = field(default_factory=dict)
+
+
+class Relay:
+    """Follows the services of one read store. One thread owns it and the store."""
+
+    def __init__(
+        self,
+        store: ReadStore,
+        services: Sequence[Service],
+        define: Define,
+        *,
+        on_event: Callable[[str], None] = lambda line: None,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.store = store
+        self.following = {service.name: Following(service) for service in services}
+        self._define_views = define
+        self._on_event, self._on_progress = on_event, on_progress
+        self._is_defined = False
+        self._last_sync = self._last_heartbeat = self._last_trim = time.monotonic()
+
+    def run(self, stop: threading.Event, *, between: Callable[[], bool] = lambda: False) -> None:
+        """Follows until `stop` is set, which is noticed within milliseconds and between two batches.
+
+        `between` is called once a round, for requests of other processes; it says whether it did anything. Raises Fenced when
+        another relay took over.
+        """
+        try:
+            while not stop.is_set():
+                if not (self.step() | between()):
+                    stop.wait(PROBE_INTERVAL_S)
+        finally:
+            self.close()
+
+    def step(self) -> bool:
+        """One round over all feeds and builds. Says whether there was anything to do."""
+        now = time.monotonic()
+        if not self._is_defined:
+            self._define()
+        worked = False
+        for following in self.following.values():
+            worked |= self._turn(following, now)
+        if self.store.is_building():
+            worked |= self._build()
+        self._keep_house(now, is_idle=not worked)
+        return worked
+
+    def close(self) -> None:
+        """Acknowledges what was applied, and closes every feed."""
+        try:
+            self._acknowledge()
+            self._note_seen()
+        except Fenced:
+            pass
+        finally:
+            for following in self.following.values():
+                _close(following)
+
+    def is_settled(self) -> bool:
+        """Whether nothing is left to load, build or apply, as far as the last round saw; a failed service is not waited for."""
+        states = {following.subscription.state for following in self.following.values()}
+        is_quiet = states <= {"live", "failed"} and self._is_defined
+        return is_quiet and ("failed" in states or not self.store.is_building())
+
+    def mark(self, relation: Relation, keys: Sequence[Key]) -> None:
+        """Makes the next batch of the relation's service bring these keys, whatever they were. Raises Unavailable."""
+        following = self.following[relation.service]
+        if following.feed is None:
+            raise Unavailable(f"service '{relation.service}' is not being followed now: {following.subscription.error}")
+        following.feed.mark(relation, keys)
+        following.is_drained = False
+
+    # -- definitions ---------------------------------------------------------------------------------------------------
+
+    def _define(self) -> None:
+        """Describes every service that can be reached and defines the views. An unreachable one is tried again later."""
+        relations: dict[str, Sequence[Relation]] = {}
+        for following in self.following.values():
+            try:
+                following.described = following.service.describe()
+            except StoreError as error:
+                following.described = None
+                self._fail(following, error)
+            else:
+                relations[following.service.name] = following.described
+        self._define_views(self.store, relations)
+        for following in self.following.values():
+            if following.feed is not None:
+                _close(following)
+                following.subscription = Subscription()
+        self._is_defined = True
+
+    def _start(self, following: Following) -> None:
+        """Opens a feed and follows; describes the services anew if that failed before."""
+        if following.described is None:
+            self._define()
+            if following.described is None:
+                return
+        if following.feed is None:
+            following.feed = following.service.open_feed(self.store)
+        name = following.service.name
+        mine = [relation for relation in self.store.relations.values() if relation.service == name]
+        following.feed.follow(mine)
+        following.applied = self.store.checkpoint(name)
+        if following.applied is None:
+            following.applied = following.feed.start()
+            self.store.start(name, following.applied, time.time())
+        following.is_drained = False
+        self._note(following, "followed")
+
+    # -- one feed ------------------------------------------------------------------------------------------------------
+
+    def _turn(self, following: Following, now: float) -> bool:
+        subscription = following.subscription
+        if subscription.state == "failed":
+            if now < subscription.retry_at:
+                return False
+            following.subscription = subscription.after("retried")
+        try:
+            if following.subscription.state == "starting":
+                self._start(following)
+                return True
+            return self._follow(following)
+        except Fenced:
+            raise
+        except (StoreError, InvalidDefinition) as error:
+            _close(following)
+            if isinstance(error, SourceChanged | InvalidDefinition):
+                following.described = None
+            self._fail(following, error)
+            return False
+
+    def _follow(self, following: Following) -> bool:
+        feed, name = following.feed, following.service.name
+        assert feed is not None and following.applied is not None
+        loading = self.store.loading(name)
+        if loading and following.subscription.state != "loading":
+            self._note(following, "loading")
+        loaded = [] if loading else self.store.loaded(name)
+        worked = False
+        following.is_drained = not feed.changed()
+        if not following.is_drained and (feed.is_incremental or not loading):
+            batch = feed.read(following.applied)
+            worked = True
+            if batch is not None:
+                self._apply(following, batch, loaded)
+        if loading:
+            self._load(following, *loading[0])
+            return True
+        if following.subscription.state == "loading" and not self.store.loaded(name):
+            self._note(following, "loaded")
+        if not worked and following.subscription.state != "loading":
+            self._note(following, "drained")
+        self._show(following, feed.activity)
+        return worked
+
+    def _apply(self, following: Following, batch: Batch, loaded: Sequence[str]) -> None:
+        name, before = following.service.name, following.applied
+        assert before is not None
+        if loaded or batch.chunks or batch.after != before:
+            self.store.apply(batch, loaded)
+        assert batch.after is not None
+        if batch.after.incarnation != before.incarnation and before.n:
+            self._say(f"{name}: what is held was compared with the source, and what differed was brought up to date")
+        following.applied = batch.after
+        self._note(following, "applied")
+        if loaded:
+            self._say(f"{name}: live ({', '.join(table.partition('__')[2] for table in loaded)})")
+
+    def _load(self, following: Following, table: str, after: Key | None) -> None:
+        assert following.feed is not None
+        relation = self.store.relations[table]
+        if table not in following.totals:
+            following.totals[table] = following.feed.total(relation)
+        rows, done = following.feed.scan(relation, after, SCAN_BUDGET_S)
+        self.store.load(table, rows, done=done)
+        copied = following.copied[table] = self.store.copied(table)
+        total = following.totals[table]
+        total = max(copied, total) if total is not None else None
+        self._on_progress(Progress(f"loading {relation.name}", copied, copied if done else total, "rows"))
+        if done:
+            following.totals.pop(table)
+            if not self.store.loading(following.service.name):
+                following.feed.mark(relation, ())
+
+    def _build(self) -> bool:
+        worked = self.store.build(BUILD_BUDGET_S)
+        for table, done, total in self.store.building():
+            self._on_progress(Progress(f"building {table}", done, total, "keys"))
+        return worked
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def _note(self, following: Following, event: Event) -> None:
+        before = following.subscription.state
+        following.subscription = following.subscription.after(event)
+        state = following.subscription.state
+        if state != before:
+            self._show(following, following.feed.activity if following.feed is not None else "")
+            self._say(f"{following.service.name}: {state}")
+
+    def _fail(self, following: Following, error: Exception) -> None:
+        if following.subscription.error != str(error):
+            self._say(f"{following.service.name}: failed: {error}")
+        following.subscription = following.subscription.after_failure(str(error), time.monotonic())
+        self._show(following, "")
+
+    def _show(self, following: Following, activity: str) -> None:
+        subscription = following.subscription
+        shown = (subscription.state, activity, subscription.error)
+        if shown != following.shown:
+            following.shown = shown
+            try:
+                self.store.set_feed_state(following.service.name, *shown)
+            except StoreError as error:
+                self._say(f"the state of {following.service.name} could not be stored: {error}")
+
+    def _say(self, line: str) -> None:
+        self._on_event(line)
+
+    # -- durability ----------------------------------------------------------------------------------------------------
+
+    def _keep_house(self, now: float, *, is_idle: bool) -> None:
+        if now - self._last_sync >= ACKNOWLEDGE_INTERVAL_S:
+            self._last_sync = now
+            self._acknowledge()
+        else:
+            for following in self.following.values():
+                if following.is_forgetting and (is_idle or following.feed is not None):
+                    self._forget(following)
+        if now - self._last_heartbeat >= HEARTBEAT_INTERVAL_S:
+            self._last_heartbeat = now
+            self._note_seen()
+        if now - self._last_trim >= TRIM_INTERVAL_S:
+            self._last_trim = now
+            self._try(self.store.trim_changes)
+
+    def _note_seen(self) -> None:
+        """What was just found drained is as new as now; a polled service only as its last sweep."""
+        drained = [
+            name
+            for name, following in self.following.items()
+            if following.subscription.state == "live"
+            and following.is_drained
+            and following.feed
+            and following.feed.is_incremental
+        ]
+        self._try(lambda: self.store.seen(drained, time.time()))
+
+    def _acknowledge(self) -> None:
+        behind = [f for f in self.following.values() if f.feed is not None and f.applied != f.acknowledged]
+        if not behind or not self._try(self.store.sync):
+            return
+        for following in behind:
+            self._forget(following)
+
+    def _forget(self, following: Following) -> None:
+        """Lets a source forget what is applied; where its owner is writing, another time."""
+        if following.feed is None or following.applied is None:
+            return
+        position = following.applied if not following.is_forgetting else following.acknowledged or following.applied
+        try:
+            following.is_forgetting = following.feed.acknowledge(position)
+        except Unavailable:
+            following.is_forgetting = False
+        except StoreError as error:
+            _close(following)
+            self._fail(following, error)
+        else:
+            following.acknowledged = position
+
+    def _try(self, act: Callable[[], None]) -> bool:
+        """What can wait for a full disk to be emptied is told and tried again."""
+        try:
+            act()
+        except Fenced:
+            raise
+        except StoreError as error:
+            self._say(str(error))
+            return False
+        return True
+
+
+def _close(following: Following) -> None:
+    if following.feed is not None:
+        following.feed.close()
+        following.feed = None

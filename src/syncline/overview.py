@@ -1,0 +1,102 @@
+"""What `status` shows of a read model: its feeds with their lag and age, its views with their progress."""
+
+import time
+from collections.abc import Mapping
+
+from syncline.config import ReadModelConfig
+from syncline.messages import Position
+from syncline.move.freshness import FeedStatus, ViewStatus, staleness
+from syncline.read.reader import services_of, why_not_ready
+from syncline.services import FollowedService
+from syncline.stores.sqlite.reader import FeedRow, MirrorRow, SQLiteReader, ViewRow
+
+
+def model_status(
+    model: ReadModelConfig,
+    reader: SQLiteReader,
+    services: Mapping[str, FollowedService],
+    heads: Mapping[str, Position],
+    *,
+    is_running: bool,
+) -> tuple[list[FeedStatus], list[ViewStatus]]:
+    """The state of a read model in one snapshot. `heads` are the newest positions of the services that tell them."""
+    with reader.snapshot():
+        feeds, mirrors, views = reader.feeds(), reader.mirrors(), reader.views()
+        parked = [each.view for each in reader.parked()]
+        counts = {name: reader.count(name) for name, view in views.items() if view.live is not None}
+    vector = {feed.service: feed.checkpoint for feed in feeds}
+    now = time.time()
+    of_feeds = [_feed(model.name, feed, mirrors, heads.get(feed.service), now, is_running=is_running) for feed in feeds]
+    of_views: list[ViewStatus] = []
+    for name, view in sorted(views.items()):
+        definition = view.live or view.next
+        depends_on = services_of(definition, views, mirrors) if definition is not None else frozenset()
+        aside = sum(1 for each in parked if each == name or each.startswith(f"{name}__"))
+        error = view.error or (f"{aside} pieces are set aside: `syncline read {name}` names them" if aside else None)
+        of_views.append(
+            ViewStatus(
+                model.name,
+                name,
+                _view_state(view, mirrors),
+                counts.get(name),
+                view.generation or 0,
+                _activity(view, mirrors, feeds),
+                error,
+                staleness(vector, depends_on, now) if view.live is not None else None,
+            )
+        )
+    return of_feeds, of_views
+
+
+def unstarted_status(
+    model: ReadModelConfig, services: Mapping[str, FollowedService]
+) -> tuple[list[FeedStatus], list[ViewStatus]]:
+    """What can be said of a read model whose store was never made."""
+    feeds = [
+        FeedStatus(model.name, name, services[name].capture, "not started", None, None, None, None, True, "", None, {})
+        for name in model.services
+    ]
+    views = [ViewStatus(model.name, view.name, "not started", None, 0, "", None, None) for view in model.views]
+    return feeds, views
+
+
+def _feed(
+    model: str, feed: FeedRow, mirrors: list[MirrorRow], head: Position | None, now: float, *, is_running: bool
+) -> FeedStatus:
+    at = feed.checkpoint.position
+    lag = head.n - at.n if head is not None and at is not None and head.incarnation == at.incarnation else None
+    loading = {
+        mirror.relation.name: f"{mirror.rows:,} rows"
+        for mirror in mirrors
+        if mirror.relation.service == feed.service and mirror.state in ("loading", "filling")
+    }
+    return FeedStatus(
+        model,
+        feed.service,
+        feed.capture,
+        feed.state if is_running or feed.state == "failed" else "stopped",
+        at.incarnation if at is not None else None,
+        at.n if at is not None else None,
+        lag,
+        staleness({feed.service: feed.checkpoint}, [feed.service], now),
+        feed.checkpoint.is_exact,
+        feed.activity if is_running else "",
+        feed.error,
+        loading,
+    )
+
+
+def _view_state(view: ViewRow, mirrors: list[MirrorRow]) -> str:
+    if view.error:
+        return "failed"
+    if view.next is None:
+        return "live"
+    if view.live is not None:
+        return "live"
+    return "building" if view.built is not None else "waiting"
+
+
+def _activity(view: ViewRow, mirrors: list[MirrorRow], feeds: list[FeedRow]) -> str:
+    if view.next is None:
+        return ""
+    return ("building anew: " if view.live is not None else "") + why_not_ready(view, mirrors, feeds)

@@ -1,0 +1,263 @@
+"""Which view keys a changed row can reach: walks along equalities, from a changed table to the one that owns them.
+
+Pure. Theory: an output row that contains a row of table T fulfils every equality between T and the other tables that
+was needed to join it, so following those equalities from T finds every output row T's row takes part in, or more. All
+else (filters, inequalities, HAVING) is left out on the way: the set of keys may be too big, never too small. An
+equality in the ON of a LEFT JOIN holds only for rows where the join found a match, and one inside a subquery only for rows
+of the subquery: each such edge opens once a walk has come through one of the tables in `after`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from syncline.read.maintain.parse import to_sql
+from syncline.read.maintain.query import Block, Use, folds, split_and
+from syncline.read.maintain.schema import is_same_kind
+
+_STRICT = (
+    exp.Column, exp.Identifier, exp.Literal, exp.Paren, exp.Collate, exp.Var, exp.Cast, exp.DataType, exp.Neg, exp.Add, exp.Sub,
+    exp.Mul, exp.Div, exp.Mod, exp.DPipe, exp.Upper, exp.Lower, exp.Substring, exp.Abs,
+)  # fmt: skip
+"""What is NULL when a column in it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edge:
+    """`near = far`, where each side reads one table only. Usable when `after` is empty or one of them was visited.
+
+    `is_turned`: it was written `far = near`. The left side of a comparison gives the collation, so it stays on the left.
+    """
+
+    near: Use
+    near_expression: exp.Expression
+    far: Use
+    far_expression: exp.Expression
+    after: frozenset[Use]
+    is_turned: bool
+
+    def is_open(self, visited: set[Use]) -> bool:
+        return not self.after or bool(self.after & visited)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The next table of a walk, and the equalities that lead into it from tables before."""
+
+    use: Use
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """From a changed table, by hops, to expressions for the partition key, each with the table it reads."""
+
+    start: Use
+    hops: tuple[Hop, ...]
+    partition: tuple[tuple[Use, exp.Expression], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WalkSql:
+    """One walk as SQL over the delta `{delta}` of its start: on the state before, and on the state after, the change.
+
+    `before` is None when the walk reads nothing that the change alters, so that once is enough.
+    """
+
+    before: str | None
+    after: str
+    text: str
+
+
+def edges_of(block: Block) -> list[Edge]:
+    """Every edge of a block and its subqueries, in both directions."""
+    found: list[Edge] = []
+    for part in block.everything_below():
+        inside = frozenset(part.uses) if part.parent is not None else frozenset()
+        for condition in part.conjuncts():
+            found += _edges(part, condition, inside)
+        for use in part.uses:
+            if use.joins_left and use.join is not None:
+                for condition in split_and(use.join.args.get("on")):
+                    found += _edges(part, condition, frozenset({use}))
+        for child in part.children:
+            found += _membership_edges(part, child)
+    return found
+
+
+def find_path(edges: Sequence[Edge], start: Use, owner: Use, partition: Sequence[exp.Expression]) -> Path | None:
+    """The shortest walk from `start` to `owner`, or None when no equalities connect them."""
+    route = _shortest_route(edges, start, owner)
+    if route is None:
+        return None
+    hops: list[Hop] = []
+    for index, use in enumerate(route[1:], 1):
+        before = set(route[:index])
+        usable = tuple(e for e in edges if e.far is use and e.near in before and e.is_open(before))
+        hops.append(Hop(use, usable))
+    return _without_last_hop(Path(start, tuple(hops), tuple((owner, expression) for expression in partition)))
+
+
+def _shortest_route(edges: Sequence[Edge], start: Use, owner: Use) -> list[Use] | None:
+    """By which tables to go. What opens an edge must lie on the route itself, so routes, not tables, are tried."""
+    gates = frozenset[Use]().union(*(edge.after for edge in edges))
+    routes, tried = [[start]], {(start, frozenset({start}) & gates)}
+    while routes:
+        longer: list[list[Use]] = []
+        for route in routes:
+            if route[-1] is owner:
+                return route
+            for edge in edges:
+                if edge.near not in route or edge.far in route or not edge.is_open(set(route)):
+                    continue
+                state = (edge.far, frozenset({*route, edge.far}) & gates)
+                if state not in tried:
+                    tried.add(state)
+                    longer.append([*route, edge.far])
+        routes = longer
+    return None
+
+
+def walk_sql(path: Path, delta: str) -> WalkSql:
+    """The walk as SELECTs of the partition key; `delta` is the placeholder of the start's delta table."""
+    names = {path.start: "w0"} | {hop.use: f"w{index}" for index, hop in enumerate(path.hops, 1)}
+    leaving = [(edge.near, edge.near_expression) for hop in path.hops for edge in hop.edges]
+    own = [
+        column
+        for use, expression in (*leaving, *path.partition)
+        if use is path.start
+        for column in expression.find_all(exp.Column)
+    ]
+    key = {name.lower() for name in path.start.source.key}
+    needs_only_key = all(column.name.lower() in key for column in own)
+    touches_itself = any(hop.use.source is path.start.source for hop in path.hops)
+    columns = ", ".join(to_sql(_renamed(expression, names[use])) for use, expression in path.partition)
+    hops = "".join(_hop_sql(hop, names) for hop in path.hops)
+    matches = " AND ".join(
+        f'w0."{name}" {"=" if _not_null(path.start, name) else "IS"} d."{name}"' for name in path.start.source.key
+    )
+    table = f'"{path.start.table.name}"'
+    old = f'SELECT {columns} FROM "{delta}" AS d CROSS JOIN {table} AS w0 ON {matches}{hops}'
+    if needs_only_key:
+        once = f'SELECT {columns} FROM "{delta}" AS w0{hops}'
+        return WalkSql(once if touches_itself else None, once, _text(path))
+    return WalkSql(old, f'SELECT {columns} FROM "{delta}" AS w0{hops} WHERE w0.syncline_present', _text(path))
+
+
+def _hop_sql(hop: Hop, names: dict[Use, str]) -> str:
+    conditions: list[str] = []
+    for edge in hop.edges:
+        far = to_sql(_renamed(edge.far_expression, names[hop.use]))
+        near = to_sql(_renamed(edge.near_expression, names[edge.near]))
+        conditions.append(f"{far} = {near}" if edge.is_turned else f"{near} = {far}")
+    return f' CROSS JOIN "{hop.use.table.name}" AS {names[hop.use]} ON {" AND ".join(conditions)}'
+
+
+def _text(path: Path) -> str:
+    steps = [path.start.alias]
+    for hop in path.hops:
+        by = ", ".join(f"{to_sql(e.near_expression)} = {to_sql(e.far_expression)}" for e in hop.edges)
+        steps.append(f"{hop.use.alias} by {by}")
+    key = ", ".join(to_sql(expression) for _, expression in path.partition)
+    return f"{' → '.join(steps)} → {key}".replace('"', "")
+
+
+def _without_last_hop(path: Path) -> Path:
+    """Leaves out the owner where the equalities into it already give its key: fewer look-ups, a key too many at worst."""
+    if not path.hops:
+        return path
+    last = path.hops[-1]
+    swapped: list[tuple[Use, exp.Expression]] = []
+    for _, expression in path.partition:
+        equal = next((e for e in last.edges if e.far_expression == expression and _is_same_kind(e)), None)
+        if equal is None:
+            return path
+        swapped.append((equal.near, equal.near_expression))
+    return Path(path.start, path.hops[:-1], tuple(swapped))
+
+
+def _is_same_kind(edge: Edge) -> bool:
+    near, far = edge.near_expression, edge.far_expression
+    if not (isinstance(near, exp.Column) and isinstance(far, exp.Column)):
+        return False
+    one, other = edge.near.source.column(near.name), edge.far.source.column(far.name)
+    return one is not None and other is not None and is_same_kind(one, other)
+
+
+def _edges(block: Block, condition: exp.Expression, after: frozenset[Use]) -> Iterator[Edge]:
+    if isinstance(condition, exp.EQ):
+        yield from _pair(block, condition.this, block, condition.expression, after)
+
+
+def _membership_edges(block: Block, child: Block) -> Iterator[Edge]:
+    """`x IN (SELECT y …)` is an equality of x and y for the subquery's rows.
+
+    Where more than its truth shows (NOT IN, or IN as a value), a NULL on either side lets any row of the subquery decide between
+    false and unknown: then it is an equality only if no NULL can be there.
+    """
+    parent = child.select.parent
+    membership = parent.parent if isinstance(parent, exp.Subquery) else parent
+    if not isinstance(membership, exp.In):
+        return
+    left = membership.this.unnest()
+    lefts = left.expressions if isinstance(left, exp.Tuple) else [left]
+    rights = [output.unalias() for output in child.select.expressions]
+    is_certain = all(_is_never_null(block, e) for e in lefts) and all(_is_never_null(child, e) for e in rights)
+    after = frozenset(child.uses)
+    if is_certain or _only_truth_counts(membership):
+        for mine, theirs in zip(lefts, rights, strict=False):
+            yield from _pair(block, mine, child, theirs, after)
+
+
+def _only_truth_counts(condition: exp.Expression) -> bool:
+    """Whether unknown does the same as false: the condition is joined by AND and OR only, up to a WHERE, HAVING or ON."""
+    at = condition.parent
+    while isinstance(at, exp.And | exp.Or | exp.Paren):
+        at = at.parent
+    return isinstance(at, exp.Where | exp.Having | exp.Join)
+
+
+def _is_never_null(block: Block, expression: exp.Expression) -> bool:
+    if not isinstance(expression, exp.Column):
+        return isinstance(expression, exp.Literal)
+    use = block.use_of(expression)
+    return _not_null(use, expression.name) and not use.is_optional
+
+
+def _pair(
+    left_block: Block, left: exp.Expression, right_block: Block, right: exp.Expression, after: frozenset[Use]
+) -> Iterator[Edge]:
+    one, other = _only_use(left_block, left, after), _only_use(right_block, right, after)
+    if one is not None and other is not None and one is not other:
+        yield Edge(one, left, other, right, after, is_turned=False)
+        yield Edge(other, right, one, left, after, is_turned=True)
+
+
+def _only_use(block: Block, expression: exp.Expression, after: frozenset[Use]) -> Use | None:
+    """The one table that the side of an equality reads.
+
+    None also if the side may be something although the table's join found no match (`coalesce(b.x, 1)`): such a row
+    fulfils the equality without any row of the table.
+    """
+    if folds(expression):
+        return None
+    uses = {block.use_of(column) for column in expression.find_all(exp.Column)}
+    if len(uses) != 1:
+        return None
+    use = uses.pop()
+    is_null_without_row = all(isinstance(node, _STRICT) for node in expression.walk())
+    return use if is_null_without_row or not use.is_optional or use in after else None
+
+
+def _renamed(expression: exp.Expression, name: str) -> exp.Expression:
+    """The expression, which reads one table only, over that table's name in the walk."""
+    copy = expression.copy()
+    for column in list(copy.find_all(exp.Column)):
+        column.set("table", exp.to_identifier(name))
+    return copy
+
+
+def _not_null(use: Use, name: str) -> bool:
+    column = use.source.column(name)
+    return column is not None and column.not_null

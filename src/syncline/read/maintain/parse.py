@@ -1,0 +1,121 @@
+"""From a view's text to a tree whose tables are sources: reads the SQL, finds what each FROM names.
+
+Pure. Names of sources become `syncline:ID`, so that the physical table can be filled in later without reading SQL again.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
+
+from syncline.errors import UnsupportedQuery
+from syncline.read.maintain.query import line_of
+from syncline.read.maintain.schema import Catalog, Source
+
+_PLACEHOLDER = re.compile(r'"syncline:([^"]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A view's query. `text` is what the user wrote with nothing but the names of tables changed: the definition
+    of what is right. `tree` is the same, parsed; `sources` are those it names, by the names in the tree."""
+
+    text: str
+    tree: exp.Query
+    sources: Mapping[str, Source]
+
+
+def parse(sql: str, catalog: Catalog) -> Parsed:
+    """Reads one SELECT. Raises UnsupportedQuery for a syntax error or a table that is not in the catalog."""
+    tree = _read(sql)
+    sources: dict[str, Source] = {}
+    edits: list[tuple[int, int, str]] = []
+    for table in list(tree.find_all(exp.Table)):
+        if _names_a_cte(table):
+            continue
+        source = catalog.find(_written_name(table))
+        if source is None:
+            raise _unknown_table(table, catalog)
+        name = placeholder(source.id)
+        edits.append(_edit(table, name))
+        alias = table.alias or table.name
+        columns = table.args.get("alias")
+        if columns is not None and columns.args.get("columns"):
+            raise UnsupportedQuery("AS name(columns)", "columns of a table are renamed", "Rename them with AS in SELECT")
+        table.replace(exp.alias_(exp.Table(this=exp.to_identifier(name, quoted=True)), alias, table=True, quoted=True))
+        sources[name] = source
+    text = sql
+    for start, end, replacement in sorted(edits, reverse=True):
+        text = text[:start] + replacement + text[end:]
+    return Parsed(text, tree, sources)
+
+
+def placeholder(source_id: str) -> str:
+    """How a source is written in generated SQL until the physical table is known."""
+    return f"syncline:{source_id}"
+
+
+def render(template: str, tables: Mapping[str, str]) -> str:
+    """Generated SQL with every placeholder replaced by its physical table, quoted."""
+    return _PLACEHOLDER.sub(lambda found: tables[found[1]], template)
+
+
+def to_sql(node: exp.Expression) -> str:
+    """A tree as SQLite's SQL."""
+    return node.sql("sqlite", comments=False)
+
+
+def _read(sql: str) -> exp.Query:
+    try:
+        statements = [statement for statement in sqlglot.parse(sql, read="sqlite") if statement is not None]
+    except (ParseError, TokenError) as error:
+        errors = getattr(error, "errors", None) or [{}]
+        what = errors[0].get("description") or str(error).splitlines()[0]
+        near = errors[0].get("highlight") or ""
+        raise UnsupportedQuery(
+            f"near '{near}'" if near else "SQL",
+            f"it cannot be read as SQLite's SQL: {what.rstrip('.')}",
+            "Try it in the sqlite3 shell first",
+            line=int(errors[0].get("line") or 1),
+        ) from error
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        found = "nothing" if not statements else f"{len(statements)} statements, the first a {statements[0].key.upper()}"
+        raise UnsupportedQuery("view", f"found {found}", "A view is exactly one SELECT", line=1)
+    return statements[0]
+
+
+def _names_a_cte(table: exp.Table) -> bool:
+    if table.args.get("db") is not None:
+        return False
+    node = table.parent
+    while node is not None:
+        with_ = node.args.get("with_")
+        if with_ is not None and any(cte.alias.lower() == table.name.lower() for cte in with_.expressions):
+            return True
+        node = node.parent
+    return False
+
+
+def _written_name(table: exp.Table) -> str:
+    return f"{table.db}.{table.name}" if table.db else table.name
+
+
+def _edit(table: exp.Table, name: str) -> tuple[int, int, str]:
+    """Where the name stands in the text, and what replaces it."""
+    first = table.args["db"] if table.args.get("db") is not None else table.this
+    alias = "" if table.args.get("alias") is not None else f' AS "{table.name}"'
+    return first.meta["start"], table.this.meta["end"] + 1, f'"{name}"{alias}'
+
+
+def _unknown_table(table: exp.Table, catalog: Catalog) -> UnsupportedQuery:
+    name = _written_name(table)
+    near = get_close_matches(name.lower(), catalog.sources, 1)
+    known = ", ".join(sorted(catalog.sources)) or "none"
+    hint = f"Did you mean '{near[0]}'?" if near else f"There are: {known}"
+    if not table.db and not near:
+        hint = f"A relation is written service.table. {hint}"
+    return UnsupportedQuery(f"FROM {name}", "no service publishes this relation and no view has this name", hint, line=line_of(table))

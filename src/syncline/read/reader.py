@@ -1,0 +1,310 @@
+"""Reading views: rows of one snapshot with the vector they belong to, as new as a token asks, or refused.
+
+Knows the read store only through `StoreReader`; which services a view depends on is told by its live definition.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from syncline.errors import NotFound, NotReady, StaleRead
+from syncline.messages import Key, Position, Relation, Row, Token
+from syncline.move.freshness import Checkpoint, staleness, unreached
+from syncline.read.definition import Definition
+from syncline.read.maintain.schema import affinity
+from syncline.read.view import suggestion
+
+POLL_S = 0.002
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+
+
+class Mirror(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def relation(self) -> Relation: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+
+
+class StoredView(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def live(self) -> Definition | None: ...
+    @property
+    def next(self) -> Definition | None: ...
+    @property
+    def generation(self) -> int | None: ...
+    @property
+    def built(self) -> tuple[int, int] | None: ...
+    @property
+    def error(self) -> str | None: ...
+
+
+class StoredFeed(Protocol):
+    @property
+    def service(self) -> str: ...
+    @property
+    def capture(self) -> str: ...
+    @property
+    def checkpoint(self) -> Checkpoint: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def activity(self) -> str: ...
+    @property
+    def error(self) -> str | None: ...
+
+
+class ParkedKey(Protocol):
+    @property
+    def view(self) -> str: ...
+    @property
+    def key(self) -> Key: ...
+    @property
+    def error(self) -> str: ...
+
+
+class StoreReader(Protocol):
+    """A reading connection to a read store."""
+
+    def snapshot(self) -> AbstractContextManager[None]: ...
+
+    def data_version(self) -> int: ...
+
+    def feeds(self) -> Sequence[StoredFeed]: ...
+
+    def views(self) -> Mapping[str, StoredView]: ...
+
+    def mirrors(self) -> Sequence[Mirror]: ...
+
+    def parked(self) -> Sequence[ParkedKey]: ...
+
+    def rows(
+        self,
+        table: str,
+        columns: Sequence[str],
+        where: Sequence[tuple[str, Sequence[object]]] = (),
+        order_by: Sequence[tuple[str, bool]] = (),
+        limit: int | None = None,
+    ) -> list[Row]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """Rows of one view and what is known of them: the vector they were made at, their greatest age, whether it is exact."""
+
+    columns: tuple[str, ...]
+    rows: list[Row]
+    token: Token
+    staleness_s: float | None
+    exact: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a read asks for. `key` holds a value for each key column; `order_by` names columns, downwards after a dash."""
+
+    view: str
+    key: Sequence[object] | None = None
+    where: Sequence[tuple[str, object]] = ()
+    at_least: Token | None = None
+    timeout_s: float = 5.0
+    max_staleness_s: float | None = None
+    limit: int | None = None
+    order_by: Sequence[str] = ()
+
+
+def read_view(reader: StoreReader, wanted: Wanted, *, is_followed: Callable[[], bool]) -> ReadResult:
+    """Rows of a view from one snapshot that is at least as new as asked.
+
+    Waits for that up to `timeout_s`. Raises StaleRead when it is not reached in time, NotReady for a view that has no rows yet,
+    DeadToken for a token that never will be reached, NotFound for an unknown view or column. `is_followed` tells whether a
+    relay runs.
+    """
+    deadline = time.monotonic() + wanted.timeout_s
+    while True:
+        version = reader.data_version()
+        with reader.snapshot():
+            stale = _too_old(reader, wanted, is_followed)
+            if stale is None:
+                return _rows(reader, wanted)
+        while reader.data_version() == version:
+            if time.monotonic() >= deadline:
+                raise stale
+            time.sleep(POLL_S)
+        if time.monotonic() >= deadline:
+            raise stale
+
+
+def services_of(definition: Definition, views: Mapping[str, StoredView], mirrors: Iterable[Mirror]) -> frozenset[str]:
+    """The services whose rows a view depends on, directly or through other views."""
+    service_of = {mirror.id: mirror.relation.service for mirror in mirrors}
+    found: set[str] = set()
+    waiting, seen = [definition], {definition.view.name}
+    while waiting:
+        for source in waiting.pop().reads:
+            if source in service_of:
+                found.add(service_of[source])
+            elif source not in seen and source in views:
+                seen.add(source)
+                parent = views[source].live or views[source].next
+                waiting += [parent] if parent is not None else []
+    return frozenset(found)
+
+
+def why_not_ready(view: StoredView, mirrors: Iterable[Mirror], feeds: Iterable[StoredFeed]) -> str:
+    """What a view that has no rows yet waits for."""
+    if view.error:
+        return view.error
+    if view.built is not None:
+        done, total = view.built
+        return f"it is being built: {done:,} of {total:,} keys are done"
+    reads = view.next.reads if view.next is not None else frozenset()
+    waiting = [mirror for mirror in mirrors if mirror.id in reads and mirror.state != "live"]
+    if not waiting:
+        return "it waits for the views that it reads"
+    services = {mirror.relation.service for mirror in waiting}
+    failed = [f"service '{feed.service}' failed: {feed.error}" for feed in feeds if feed.service in services and feed.error]
+    loading = ", ".join(f"{mirror.relation.name} ({mirror.state}, {mirror.rows:,} rows)" for mirror in waiting)
+    return "; ".join([f"it waits for the first copy of {loading}", *failed])
+
+
+def _too_old(reader: StoreReader, wanted: Wanted, is_followed: Callable[[], bool]) -> StaleRead | None:
+    if wanted.at_least is None and wanted.max_staleness_s is None:
+        return None
+    definition, services, feeds = _live(reader, wanted.view)
+    vector = {feed.service: feed.checkpoint for feed in feeds}
+    if wanted.at_least is not None:
+        _refuse_parked(reader, wanted, definition)
+        behind = unreached(wanted.at_least, vector, services)
+        if behind is not None:
+            checkpoint = vector.get(behind)
+            reached = checkpoint.position.n if checkpoint and checkpoint.position else None
+            aim = wanted.at_least.positions[behind].n
+            return StaleRead(behind, reached, aim, wanted.timeout_s, _why(behind, feeds, is_followed))
+    if wanted.max_staleness_s is not None:
+        age = staleness(vector, services, time.time())
+        if age is None or age > wanted.max_staleness_s:
+            oldest = min(services, key=lambda name: vector[name].read_at or 0.0 if name in vector else 0.0)
+            return StaleRead(oldest, None, 0, wanted.timeout_s, _why(oldest, feeds, is_followed), age, wanted.max_staleness_s)
+    return None
+
+
+def _why(service: str, feeds: Iterable[StoredFeed], is_followed: Callable[[], bool]) -> str:
+    feed = next((feed for feed in feeds if feed.service == service), None)
+    if feed is not None and feed.error:
+        return f"Its feed {feed.state if feed.state == 'failed' else 'has failed'}: {feed.error}"
+    if not is_followed():
+        return "Nothing follows it now: start `syncline run`, or catch up with `syncline sync --once`."
+    if feed is None:
+        return "It is not followed yet."
+    if feed.capture == "polling":
+        return "It waits for the next sweep of it."
+    return f"Its feed is {feed.state}{': ' + feed.activity if feed.activity else ''}; ask again, or with a longer --timeout-s."
+
+
+def _live(reader: StoreReader, name: str) -> tuple[Definition, frozenset[str], Sequence[StoredFeed]]:
+    views = reader.views()
+    view = views.get(name)
+    if view is None:
+        near = suggestion(name, list(views))
+        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(sorted(views)) or 'none'}"
+        raise NotFound(f"there is no view '{name}'; {hint}")
+    mirrors, feeds = reader.mirrors(), reader.feeds()
+    if view.live is None:
+        raise NotReady(f"view '{name}' cannot be read yet: {why_not_ready(view, mirrors, feeds)}")
+    return view.live, services_of(view.live, views, mirrors), feeds
+
+
+def _rows(reader: StoreReader, wanted: Wanted) -> ReadResult:
+    definition, services, feeds = _live(reader, wanted.view)
+    plan = definition.own_plan
+    conditions = [(_column(definition, name), value) for name, value in wanted.where]
+    if wanted.key is not None:
+        if len(wanted.key) != len(definition.view.key):
+            raise NotFound(
+                f"the key of '{wanted.view}' is {', '.join(definition.view.key) or '(one row)'}: "
+                f"expected {len(definition.view.key)} values, found {len(wanted.key)}"
+            )
+        conditions += list(zip(definition.view.key, wanted.key, strict=True))
+    order = [(_column(definition, name.removeprefix("-")), name.startswith("-")) for name in wanted.order_by]
+    where = [(_column(definition, name), _meant(definition, name, value)) for name, value in conditions]
+    order = order or [(name, False) for name in plan.key if name in plan.visible]
+    rows = reader.rows(plan.name, plan.visible, where, order, wanted.limit)
+    vector = {feed.service: feed.checkpoint for feed in feeds if feed.service in services}
+    token = Token({name: at.position for name, at in vector.items() if at.position is not None})
+    parked = [each for each in reader.parked() if _concerns(each.view, wanted.view, reader)]
+    notes = [f"service '{feed.service}': {feed.error}" for feed in feeds if feed.service in services and feed.error]
+    if parked:
+        shown = ", ".join(str(each.key) for each in parked[:3])
+        notes.append(f"{len(parked)} pieces of it are set aside and not up to date ({shown}): {parked[0].error}")
+    return ReadResult(
+        plan.visible,
+        rows,
+        token,
+        staleness(vector, services, time.time()),
+        all(at.is_exact for at in vector.values()),
+        tuple(notes),
+    )
+
+
+def _refuse_parked(reader: StoreReader, wanted: Wanted, definition: Definition) -> None:
+    parked = [each for each in reader.parked() if _concerns(each.view, wanted.view, reader)]
+    plan = definition.own_plan
+    if parked and wanted.key is not None and set(plan.partition_columns) <= set(plan.key):
+        by_name = dict(zip(definition.view.key, wanted.key, strict=False))
+        mine = tuple(str(by_name.get(name)) for name in plan.partition_columns)
+        parked = [each for each in parked if each.view != plan.name or tuple(map(str, each.key)) == mine]
+    if parked:
+        raise NotReady(
+            f"{len(parked)} pieces of view '{wanted.view}' are set aside and not up to date, so no token is reached: key "
+            f"{parked[0].key}: {parked[0].error}. Mend the row at its service; the piece is then computed again."
+        )
+
+
+def _concerns(parked_in: str, name: str, reader: StoreReader) -> bool:
+    """Whether a piece of one view matters to another: its own, of its inner SELECTs, or of what it reads."""
+    views = reader.views()
+    waiting, seen = [name], {name}
+    while waiting:
+        at = waiting.pop()
+        if parked_in == at or parked_in.startswith(f"{at}__"):
+            return True
+        live = views[at].live if at in views else None
+        for source in live.reads if live is not None else ():
+            if source in views and source not in seen:
+                seen.add(source)
+                waiting.append(source)
+    return False
+
+
+def _column(definition: Definition, name: str) -> str:
+    visible = definition.own_plan.visible
+    found = next((column for column in visible if column.lower() == name.lower()), None)
+    if found is None:
+        near = suggestion(name, list(visible))
+        hint = f"did you mean '{near}'?" if near else f"it has: {', '.join(visible)}"
+        raise NotFound(f"view '{definition.view.name}' has no column '{name}'; {hint}")
+    return found
+
+
+def _meant(definition: Definition, name: str, value: object) -> list[object]:
+    """The values that a text typed by a person may stand for: in a column without a type, a number too."""
+    column = next(each for each in definition.own_plan.columns if each.name.lower() == name.lower())
+    if isinstance(value, str) and affinity(column.declared_type) == "BLOB" and _NUMBER.fullmatch(value):
+        return [value, float(value) if re.search(r"[.eE]", value) else int(value)]
+    return [value]
+
+
+def position_of(feeds: Iterable[StoredFeed], service: str) -> Position | None:
+    """How far a service is applied."""
+    return next((feed.checkpoint.position for feed in feeds if feed.service == service), None)

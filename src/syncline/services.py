@@ -1,0 +1,86 @@
+"""The configured services as the relay, the check and the verification use them: what they publish, and how they are followed."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from syncline.config import ServiceConfig
+from syncline.errors import StoreError, SynclineError
+from syncline.messages import Relation
+from syncline.move.feed import Feed
+from syncline.stores.protocols import ReadStore
+from syncline.stores.sqlite.look import PollingLook, TriggerLook
+from syncline.stores.sqlite.polling import PollingFeed
+from syncline.stores.sqlite.source import describe, open_source, tables, unique_indexes
+from syncline.stores.sqlite.triggers import TriggerFeed
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a service publishes, which of its tables cannot be followed and why, and how its database journals."""
+
+    relations: tuple[Relation, ...]
+    refused: tuple[tuple[str, str], ...]
+    journal_mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedService:
+    """One configured service."""
+
+    config: ServiceConfig
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def capture(self) -> str:
+        return self.config.capture
+
+    def describe(self) -> list[Relation]:
+        """The relations that can be followed. Raises StoreError when the database, or a table that is named, cannot."""
+        found = self.look()
+        if found.refused and self.config.tables != ("*",):
+            raise StoreError("; ".join(reason for _, reason in found.refused))
+        return list(found.relations)
+
+    def look(self) -> Described:
+        """Everything that can be told of the service. Raises Unavailable when its database cannot be read."""
+        relations: list[Relation] = []
+        refused: list[tuple[str, str]] = []
+        with closing(open_source(self.config.database, read_only=True)) as connection:
+            mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+            names = tables(connection) if self.config.tables == ("*",) else list(self.config.tables)
+            for name in names:
+                try:
+                    relation = describe(connection, self.name, name)
+                    if self.capture == "triggers":
+                        unique_indexes(connection, relation.table)
+                except SynclineError as error:
+                    refused.append((name, str(error)))
+                else:
+                    relations.append(relation)
+        return Described(tuple(relations), tuple(refused), mode)
+
+    def open_feed(self, store: ReadStore) -> Feed:
+        """A feed for one read store. Raises Unavailable when the database cannot be used."""
+        config = self.config
+        if self.capture == "triggers":
+            return TriggerFeed(config.name, config.database, store.consumer, store.path, store.held)
+        return PollingFeed(
+            config.name,
+            config.database,
+            store.consumer,
+            store.held,
+            lambda number: store.begun(config.name, number),
+            every_s=config.every_s,
+            changed_at=config.changed_at,
+            full_every_s=config.full_every_s,
+        )
+
+    def open_look(self, ask: Callable[[], object], swept: Callable[[], int]) -> TriggerLook | PollingLook:
+        """How verification looks at the service's database."""
+        if self.capture == "triggers":
+            return TriggerLook(self.config.database)
+        return PollingLook(self.config.database, ask, swept)

@@ -1,0 +1,205 @@
+"""Databases that belong to other programs: opened so that they are never disturbed, and described as relations.
+
+A connection to one never checkpoints its write-ahead log, waits only briefly for its owner, and runs no trigger of its own.
+"""
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from syncline.errors import SourceChanged, StoreError, Unavailable
+from syncline.messages import Column, Relation
+from syncline.stores.sqlite.tables import quoted
+from syncline.stores.statements import load_statements
+
+READ_TIMEOUT_S = 1.0
+"""How long a read waits for an owner who holds the database exclusively."""
+
+_SQL = load_statements("syncline.stores.sqlite", "source.sql")
+
+
+def open_source(path: str, *, read_only: bool) -> sqlite3.Connection:
+    """A connection to a service's database. Raises Unavailable when it is not there or cannot be read."""
+    if not os.path.exists(path):
+        raise Unavailable(f"there is no database '{path}'; check the service's 'database' in syncline.toml")
+    if not os.path.isfile(path):
+        raise Unavailable(f"'{path}' is not a file, expected an SQLite database; correct 'database' in syncline.toml")
+    uri = f"file:{quote(str(Path(path).absolute()))}?mode={'ro' if read_only else 'rw'}"
+    with source_errors(path):
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=READ_TIMEOUT_S, isolation_level=None, cached_statements=1024, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("PRAGMA mmap_size = 0")
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def tables(connection: sqlite3.Connection) -> list[str]:
+    """The names of the ordinary tables, without the program's own and SQLite's."""
+    return [name for (name,) in connection.execute(_SQL["select_tables"])]
+
+
+def describe(connection: sqlite3.Connection, service: str, table: str) -> Relation:
+    """The relation that a table is, with all its columns.
+
+    Columns of the key count as not NULL: a row whose key holds NULL is never read (it could not be told apart).
+    Raises SourceChanged when there is no such table, StoreError when it cannot be followed, with the reason.
+    """
+    found = connection.execute(_SQL["select_table"], {"name": table}).fetchone()
+    if found is None:
+        near = [name for name in tables(connection) if name.lower().rstrip("s") == table.lower().rstrip("s")]
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(tables(connection)) or 'none'}"
+        raise SourceChanged(f"service '{service}' has no table '{table}'; {hint}")
+    name, kind, is_strict, has_no_rowid = found
+    if kind != "table":
+        raise StoreError(f"{service}.{name} is a {kind}, expected a table; name the tables that it reads instead")
+    rows = connection.execute(_SQL["select_columns"], {"name": name}).fetchall()
+    collations = _collations(connection, name)
+    columns = tuple(
+        Column(
+            column,
+            "" if is_strict and declared.upper() == "ANY" else declared,
+            collations.get(column.lower(), "BINARY"),
+            bool(not_null or position),
+        )
+        for column, declared, not_null, position in rows
+    )
+    key = tuple(name for name, *_, position in sorted(rows, key=lambda row: row[3]) if position)
+    if not key:
+        raise StoreError(
+            f"{service}.{name} has no primary key, so its rows cannot be told apart; give it one, or leave it out of 'tables'"
+        )
+    for column in columns:
+        if column.collation.upper() not in ("BINARY", "NOCASE", "RTRIM"):
+            raise StoreError(
+                f"{service}.{name}.{column.name} has the collation {column.collation}, which only its own program knows; "
+                "leave the table out of 'tables'"
+            )
+    unique = tuple(names for names, _, is_plain in unique_indexes(connection, name) if is_plain and set(names) != set(key))
+    is_rowid = not has_no_rowid and len(key) == 1 and _declared(columns, key[0]).upper() == "INTEGER"
+    return Relation(service, name, columns, key, unique, is_rowid and _is_rowid_alias(connection, name))
+
+
+def unique_indexes(connection: sqlite3.Connection, table: str) -> list[tuple[tuple[str, ...], tuple[str, ...], bool]]:
+    """Each unique index but the primary key's: its columns, their collations, and whether it covers every row.
+
+    Raises StoreError for one over an expression: a REPLACE that hits it removes a row that no trigger can name.
+    """
+    found: list[tuple[tuple[str, ...], tuple[str, ...], bool]] = []
+    for index, origin, is_partial in connection.execute(_SQL["select_unique_indexes"], {"name": table}).fetchall():
+        if origin == "pk":
+            continue
+        terms = connection.execute(_SQL["select_index_columns"], {"name": index}).fetchall()
+        if any(column is None for column, _ in terms):
+            raise StoreError(
+                f"table '{table}' has the unique index '{index}' over an expression: a row that REPLACE removes through it "
+                'cannot be noticed by triggers; drop the index, or use capture = "polling"'
+            )
+        found.append((tuple(c for c, _ in terms), tuple(collation for _, collation in terms), not is_partial))
+    return found
+
+
+def has_columns(relation: Relation, current: Relation) -> None:
+    """Raises SourceChanged when `current`, what the source holds now, can no longer give the rows of `relation`."""
+    by_name = {column.name.lower(): column for column in current.columns}
+    for column in relation.columns:
+        now = by_name.get(column.name.lower())
+        if now is None:
+            raise SourceChanged(
+                f"{relation.name} has no column '{column.name}' any more (it was dropped or renamed); "
+                "add it again, or take it out of the views that read it"
+            )
+        if (now.declared_type, now.collation) != (column.declared_type, column.collation):
+            raise SourceChanged(
+                f"{relation.name}.{column.name} is '{now.declared_type}' now, it was '{column.declared_type}'; "
+                "its mirror is loaded anew"
+            )
+    if current.key != relation.key:
+        raise SourceChanged(
+            f"the primary key of {relation.name} is ({', '.join(current.key)}) now, it was ({', '.join(relation.key)}); "
+            "its mirror is loaded anew"
+        )
+
+
+@contextmanager
+def source_errors(path: str) -> Iterator[None]:
+    """Turns the driver's errors into Unavailable, SourceChanged and StoreError, which say what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _in_words(path, error) from error
+
+
+def _in_words(path: str, error: sqlite3.Error) -> StoreError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    for prefix, advice in _ADVICE.items():
+        if name.startswith(prefix):
+            return Unavailable(f"database '{path}': {error}; {advice}")
+    if re.search(r"no such (table|column)", str(error)):
+        return SourceChanged(f"database '{path}': {error}; it was dropped or renamed")
+    if "Could not decode to UTF-8" in str(error):
+        return StoreError(f"database '{path}': {error}; a text there is not UTF-8: mend that row")
+    return StoreError(f"database '{path}': {error}")
+
+
+_ADVICE = {
+    "SQLITE_BUSY": "its owner, or another program, holds it locked; it is tried again until it is free",
+    "SQLITE_LOCKED": "its owner, or another program, holds it locked; it is tried again until it is free",
+    "SQLITE_READONLY": "capture 'triggers' must write to it: make the file and its folder writable for this user, "
+    'or use capture = "polling", which only reads',
+    "SQLITE_FULL": "make room on its disk; nothing is lost, it is tried again",
+    "SQLITE_CANTOPEN": "check that the file and its folder may be read (and, for capture 'triggers', written) by this user",
+    "SQLITE_IOERR": "its disk failed; it is tried again",
+    "SQLITE_NOTADB": "the file is not an SQLite database (or an encrypted one); correct 'database' in syncline.toml",
+    "SQLITE_CORRUPT": "the file is damaged; its owner must restore it, and it is then compared and followed again",
+    "SQLITE_SCHEMA": "its schema is being changed; it is tried again",
+}
+
+
+def _declared(columns: Sequence[Column], name: str) -> str:
+    return next(column.declared_type for column in columns if column.name == name)
+
+
+def _is_rowid_alias(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether the INTEGER key is the row number: `INTEGER PRIMARY KEY DESC` is not, and then has an index of its own."""
+    indexes = connection.execute(_SQL["select_unique_indexes"], {"name": table}).fetchall()
+    return all(origin != "pk" for _, origin, _ in indexes)
+
+
+def _collations(connection: sqlite3.Connection, table: str) -> dict[str, str]:
+    """Each column's collation. Only an index tells it, so the table's own SQL is asked through one on an empty copy."""
+    sql = connection.execute(_SQL["select_sql"], {"name": table}).fetchone()[0]
+    if "COLLATE" not in sql.upper():
+        return {}
+    with_columns = sqlite3.connect(":memory:")
+    try:
+        names = _unknown_collations(sql)
+        for name in names:
+            with_columns.create_collation(name, lambda left, right: (left > right) - (left < right))
+        with_columns.execute(sql)
+        columns = [row[1] for row in with_columns.execute(f"PRAGMA table_xinfo({quoted(table)})")]
+        found: dict[str, str] = {}
+        for column in columns:
+            with_columns.execute(f"CREATE INDEX syncline_probe ON {quoted(table)} ({quoted(column)})")
+            (collation,) = with_columns.execute("SELECT coll FROM pragma_index_xinfo('syncline_probe')").fetchone()
+            with_columns.execute("DROP INDEX syncline_probe")
+            found[column.lower()] = str(collation).upper()
+        return found
+    finally:
+        with_columns.close()
+
+
+def _unknown_collations(sql: str) -> set[str]:
+    named = re.findall(r"COLLATE\s+[\"'`\[]?(\w+)", sql, re.IGNORECASE)
+    return {name for name in named if name.upper() not in ("BINARY", "NOCASE", "RTRIM")}
