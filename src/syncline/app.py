@@ -94,6 +94,7 @@ class App:
                 with self._opened_relay(model, on_progress, _silent) as (relay, _):
                     while relay.step() or not relay.is_settled():
                         time.sleep(0)
+                    relay.forget_all()
             finally:
                 lease.release()
 
@@ -114,6 +115,11 @@ class App:
         model = self._model_of_view(view, read_model)
         wanted = Wanted(view, key, where, at_least, timeout_s, max_staleness_s, limit, order_by)
         with closing(SQLiteReader(model.database)) as reader:
+            if view not in reader.views():
+                raise NotReady(
+                    f"view '{view}' is configured, but the read store does not know it yet; start `syncline run` again (a running "
+                    "one reads its configuration only once), or run `syncline sync --once`"
+                )
             return read_view(reader, wanted, is_followed=lambda: is_leased(model.database))
 
     def token(self, service: str, *, read_model: str | None = None) -> Token:
@@ -139,10 +145,12 @@ class App:
         feeds, views, relays = [], [], []
         for model in self.config.read_models:
             running = is_leased(model.database)
-            if not Path(model.database).is_file():
+            try:
+                reader = SQLiteReader(model.database)
+            except Unavailable:
                 of_feeds, of_views, holder = *unstarted_status(model, self._services), ""
             else:
-                with closing(SQLiteReader(model.database)) as reader:
+                with closing(reader):
                     of_feeds, of_views = model_status(model, reader, self._services, self._heads(model), is_running=running)
                     holder = reader.holder()
             feeds += of_feeds

@@ -32,7 +32,7 @@ def definer(views: Sequence[View], captures: Mapping[str, str]) -> Define:
         if refused and not unreachable and len(made) + len(kept) < len(views):
             raise InvalidDefinition(all_faults(refused))
         wanted = [*definitions, *kept]
-        store.define(captures, wanted, _mirrors(store, wanted, published))
+        store.define(captures, wanted, mirrors_needed(store, wanted, published))
 
     return define
 
@@ -47,7 +47,7 @@ def all_faults(errors: Sequence[Exception]) -> list[Fault]:
     return faults
 
 
-def _mirrors(store: ReadStore, wanted: Sequence[Definition], published: Sequence[Relation]) -> list[Relation]:
+def mirrors_needed(store: ReadStore, wanted: Sequence[Definition], published: Sequence[Relation]) -> list[Relation]:
     """The mirrors that these definitions need, and those still live: with the columns that are used."""
     names = {definition.view.name for definition in wanted}
     still_needed = [definition for definition in store.needed_definitions() if definition.view.name in names]

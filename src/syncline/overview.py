@@ -45,6 +45,9 @@ def model_status(
                 staleness(vector, depends_on, now) if view.live is not None else None,
             )
         )
+    for unknown in sorted({view.name for view in model.views} - set(views)):
+        why = "it waits for a service that could not be looked at yet"
+        of_views.append(ViewStatus(model.name, unknown, "waiting", None, 0, why, None, None))
     return of_feeds, of_views
 
 

@@ -11,7 +11,7 @@ from syncline.move.feed import Feed
 from syncline.stores.protocols import ReadStore
 from syncline.stores.sqlite.look import PollingLook, TriggerLook
 from syncline.stores.sqlite.polling import PollingFeed
-from syncline.stores.sqlite.source import describe, open_source, tables, unique_indexes
+from syncline.stores.sqlite.source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, describe, open_source, tables, unique_indexes
 from syncline.stores.sqlite.triggers import TriggerFeed
 
 
@@ -39,17 +39,20 @@ class FollowedService:
         return self.config.capture
 
     def describe(self) -> list[Relation]:
-        """The relations that can be followed. Raises StoreError when the database, or a table that is named, cannot."""
-        found = self.look()
+        """The relations that can be followed. Raises StoreError when the database, or a table that is named, cannot.
+
+        Waits only briefly for an owner who holds the database: the relay asks again, and has others to follow meanwhile.
+        """
+        found = self.look(OPEN_TIMEOUT_S)
         if found.refused and self.config.tables != ("*",):
             raise StoreError("; ".join(reason for _, reason in found.refused))
         return list(found.relations)
 
-    def look(self) -> Described:
-        """Everything that can be told of the service. Raises Unavailable when its database cannot be read."""
+    def look(self, timeout_s: float = READ_TIMEOUT_S) -> Described:
+        """Everything that can be told of the service. Raises Unavailable when its database cannot be read within `timeout_s`."""
         relations: list[Relation] = []
         refused: list[tuple[str, str]] = []
-        with closing(open_source(self.config.database, read_only=True)) as connection:
+        with closing(open_source(self.config.database, read_only=True, timeout_s=timeout_s)) as connection:
             mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
             names = tables(connection) if self.config.tables == ("*",) else list(self.config.tables)
             for name in names:

@@ -25,6 +25,11 @@ class Feed(Protocol):
         """What long work the feed is doing now, for people: empty when it is only following."""
         ...
 
+    @property
+    def complaint(self) -> str:
+        """What of the service cannot be followed although all else is, and what to do, for people: empty when all is."""
+        ...
+
     def follow(self, relations: Sequence[Relation]) -> None:
         """Captures changes of these relations from now on. Safe to repeat; widens or narrows what was there.
 

@@ -81,6 +81,7 @@ class Relay:
         self._define_views = define
         self._on_event, self._on_progress = on_event, on_progress
         self._is_defined = False
+        self._built: dict[str, tuple[int, int]] = {}
         self._last_sync = self._last_heartbeat = self._last_trim = time.monotonic()
 
     def run(self, stop: threading.Event, *, between: Callable[[], bool] = lambda: False) -> None:
@@ -120,6 +121,13 @@ class Relay:
             for following in self.following.values():
                 _close(following)
 
+    def forget_all(self) -> None:
+        """Lets every source forget all that was applied; an owner who is writing is not waited for."""
+        self._acknowledge()
+        for following in self.following.values():
+            while following.is_forgetting:
+                self._forget(following)
+
     def is_settled(self) -> bool:
         """Whether nothing is left to load, build or apply, as far as the last round saw; a failed service is not waited for."""
         states = {following.subscription.state for following in self.following.values()}
@@ -152,11 +160,14 @@ class Relay:
             if following.feed is not None:
                 _close(following)
                 following.subscription = Subscription()
+            following.shown = ("", "", None)
+            self._show(following, "")
         self._is_defined = True
 
     def _start(self, following: Following) -> None:
         """Opens a feed and follows; describes the services anew if that failed before."""
         if following.described is None:
+            following.service.describe()
             self._define()
             if following.described is None:
                 return
@@ -229,7 +240,7 @@ class Relay:
         following.applied = batch.after
         self._note(following, "applied")
         if loaded:
-            self._say(f"{name}: live ({', '.join(table.partition('__')[2] for table in loaded)})")
+            self._say(f"{name}: first copy complete ({', '.join(table.partition('__')[2] for table in loaded)})")
 
     def _load(self, following: Following, table: str, after: Key | None) -> None:
         assert following.feed is not None
@@ -250,7 +261,9 @@ class Relay:
     def _build(self) -> bool:
         worked = self.store.build(BUILD_BUDGET_S)
         for table, done, total in self.store.building():
-            self._on_progress(Progress(f"building {table}", done, total, "keys"))
+            if self._built.get(table) != (done, total):
+                self._built[table] = (done, total)
+                self._on_progress(Progress(f"building {table}", done, total, "keys"))
         return worked
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -271,7 +284,10 @@ class Relay:
 
     def _show(self, following: Following, activity: str) -> None:
         subscription = following.subscription
-        shown = (subscription.state, activity, subscription.error)
+        complaint = following.feed.complaint if following.feed is not None else ""
+        shown = (subscription.state, activity, subscription.error or complaint or None)
+        if complaint and subscription.error is None and complaint != following.shown[2]:
+            self._say(f"{following.service.name}: {complaint}")
         if shown != following.shown:
             following.shown = shown
             try:

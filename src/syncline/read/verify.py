@@ -125,7 +125,7 @@ def verify_store(
     for name, definition in chosen.items():
         on_progress(Progress(f"comparing {name}", 0, 1, "view"))
         for plan in definition.plans:
-            found, count, keys = _compare_view(store, name, plan)
+            found, count, keys = _compare_view(store, definition, plan)
             differences += found
             cut_short |= len(found) >= DIFFERENCES_SHOWN
             if not plan.is_hidden:
@@ -231,8 +231,12 @@ def _difference(relation: Relation, key: Key, row: Row | None, held: Row | None)
 # -- views -------------------------------------------------------------------------------------------------------------
 
 
-def _compare_view(store: Store, name: str, plan: ViewPlan) -> tuple[list[Difference], int, tuple[Key, ...] | None]:
-    query = render(plan.definition, {source: source for source in plan.reads})
+def _compare_view(
+    store: Store, definition: Definition, plan: ViewPlan
+) -> tuple[list[Difference], int, tuple[Key, ...] | None]:
+    """A plan's query may name what only another plan of the view reads: the whole of it stands over the mirrors."""
+    name = definition.view.name
+    query = render(plan.definition, {source: source for its in definition.plans for source in (*its.reads, its.name)})
     with store.snapshot():
         count, missing, extra = store.differences(plan.name, plan.visible, query, DIFFERENCES_SHOWN)
         keys = _pieces(store, plan, missing, extra)

@@ -55,6 +55,7 @@ class _Compiler:
         self.parsed = parsed
         self.sources: dict[str, Source] = dict(parsed.sources)
         self.plans: list[ViewPlan] = []
+        self.hidden = 0
 
     def compile(self) -> list[ViewPlan]:
         refuse_tree(self.parsed.tree)
@@ -83,7 +84,8 @@ class _Compiler:
 
     def _hide(self, query: exp.Query) -> ViewPlan:
         """Plans an inner SELECT as a hidden view and makes it a source."""
-        plan = self._plan(query, f"{self.view.name}__{len(self.plans) + 1}", (), hidden=True)
+        self.hidden += 1
+        plan = self._plan(query, f"{self.view.name}__{self.hidden}", (), hidden=True)
         self.sources[placeholder(plan.name)] = plan.as_source()
         return plan
 

@@ -62,7 +62,8 @@ class Path:
 class WalkSql:
     """One walk as SQL over the delta `{delta}` of its start: on the state before, and on the state after, the change.
 
-    `before` is None when the walk reads nothing that the change alters, so that once is enough.
+    `before` is None when the walk reads nothing that the change alters, so that once is enough. It may alter a key's
+    spelling (case under NOCASE).
     """
 
     before: str | None
@@ -130,7 +131,7 @@ def walk_sql(path: Path, delta: str) -> WalkSql:
         for column in expression.find_all(exp.Column)
     ]
     key = {name.lower() for name in path.start.source.key}
-    needs_only_key = all(column.name.lower() in key for column in own)
+    needs_only_key = all(column.name.lower() in key and path.start.source.is_exact(column.name) for column in own)
     touches_itself = any(hop.use.source is path.start.source for hop in path.hops)
     columns = ", ".join(to_sql(_renamed(expression, names[use])) for use, expression in path.partition)
     hops = "".join(_hop_sql(hop, names) for hop in path.hops)

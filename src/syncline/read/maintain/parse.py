@@ -11,11 +11,20 @@ from difflib import get_close_matches
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokens import Token, TokenType
 
 from syncline.errors import UnsupportedQuery
 from syncline.read.maintain.query import line_of
 from syncline.read.maintain.schema import Catalog, Source
 
+_BEFORE_A_VALUE = {
+    "SELECT", "DISTINCT", "ALL", "WHERE", "ON", "AND", "OR", "NOT", "BY", "HAVING", "WHEN", "THEN", "ELSE", "CASE", "BETWEEN",
+    "IN", "IS", "LIKE", "GLOB", "ESCAPE", "FROM",
+}  # fmt: skip
+_AFTER_A_VALUE = {
+    TokenType.VAR, TokenType.IDENTIFIER, TokenType.NUMBER, TokenType.STRING, TokenType.R_PAREN, TokenType.NULL, TokenType.TRUE,
+    TokenType.FALSE, TokenType.END, TokenType.HEX_STRING,
+}  # fmt: skip
 _PLACEHOLDER = re.compile(r'"syncline:([^"]+)"')
 
 
@@ -82,10 +91,30 @@ def _read(sql: str) -> exp.Query:
             "Try it in the sqlite3 shell first",
             line=int(errors[0].get("line") or 1),
         ) from error
+    _refuse_misread(sql)
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         found = "nothing" if not statements else f"{len(statements)} statements, the first a {statements[0].key.upper()}"
         raise UnsupportedQuery("view", f"found {found}", "A view is exactly one SELECT", line=1)
     return statements[0]
+
+
+def _refuse_misread(sql: str) -> None:
+    """Refuses the two spellings that the parser takes for something else: a plus sign before a value, and mod()."""
+    before: Token | None = None
+    tokens = sqlglot.tokenize(sql, read="sqlite")
+    for position, token in enumerate(tokens):
+        if token.token_type == TokenType.PLUS and (before is None or not _ends_a_value(before)):
+            raise UnsupportedQuery("+", "a sign without meaning but for SQLite's types", "Leave it out", line=token.line)
+        follows = tokens[position + 1].token_type if position + 1 < len(tokens) else None
+        if token.text.lower() == "mod" and follows == TokenType.L_PAREN:
+            raise UnsupportedQuery("mod()", "it is not read as SQLite's", "Write a % b for integers", line=token.line)
+        before = token
+
+
+def _ends_a_value(token: Token) -> bool:
+    """A column may be named like a keyword that SQLite does not reserve."""
+    is_word = token.text[:1].isalpha() and token.text.upper() not in _BEFORE_A_VALUE
+    return is_word or token.token_type in _AFTER_A_VALUE
 
 
 def _names_a_cte(table: exp.Table) -> bool:

@@ -11,6 +11,7 @@ from sqlglot import exp
 from syncline.errors import UnsupportedQuery
 from syncline.read.maintain.keys import determines
 from syncline.read.maintain.query import Block, is_aggregate, is_window_order_dependent, line_of
+from syncline.read.maintain.schema import affinity
 from syncline.read.maintain.values import kind_of
 
 _VOLATILE = {
@@ -55,6 +56,9 @@ def refuse_block(block: Block) -> None:
         refuse_inexact(block, node, what)
     _refuse_many_rows(block)
     _refuse_outer_aggregates(block)
+    for one, other in _comparisons(block):
+        _refuse_untyped_comparison(block, one, other)
+        _refuse_untyped_comparison(block, other, one)
 
 
 def refuse_inexact(block: Block, node: exp.Expression, what: str) -> None:
@@ -113,6 +117,46 @@ def order_dependent_windows(block: Block) -> Iterator[exp.Window]:
 _TOP_N = (
     "For the first n of each group, filter ROW_NUMBER() OVER (PARTITION BY … ORDER BY …, key) <= n in an outer SELECT"
 )
+
+
+def _comparisons(block: Block) -> Iterator[tuple[exp.Expression, exp.Expression]]:
+    """What is compared with what, as far as SQLite converts one side to suit the other."""
+    for node in block.own_nodes():
+        if isinstance(node, exp.EQ | exp.NEQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.NullSafeEQ | exp.NullSafeNEQ | exp.Is):
+            yield from zip(_parts(node.this), _parts(node.expression), strict=False)
+        elif isinstance(node, exp.Between):
+            yield from ((node.this, node.args["low"]), (node.this, node.args["high"]))
+        elif isinstance(node, exp.Case) and node.this is not None:
+            yield from ((node.this, branch.this) for branch in node.args["ifs"])
+        elif isinstance(node, exp.In) and (query := node.args.get("query")) is not None:
+            child = block.child_of(query)
+            if child is not None:
+                for mine, output in zip(_parts(node.this), child.select.expressions, strict=False):
+                    _refuse_untyped_comparison(block, mine, output, child)
+                    _refuse_untyped_comparison(child, output, mine, block)
+
+
+def _parts(node: exp.Expression) -> list[exp.Expression]:
+    inner = node.unnest()
+    return list(inner.expressions) if isinstance(inner, exp.Tuple) else [node]
+
+
+def _refuse_untyped_comparison(
+    block: Block, one: exp.Expression, other: exp.Expression, others: Block | None = None
+) -> None:
+    """SQLite makes text of a computed number that is compared with TEXT, but not once it is stored in a column without type."""
+    plain = one.unalias().unnest()
+    if not isinstance(plain, exp.Column) or not block.use_of(plain).source.is_view:
+        return
+    kind, with_ = kind_of(block, plain), kind_of(others or block, other)
+    if kind.declared_type == "" and kind.classes - {"text", "blob"} and affinity(with_.declared_type) == "TEXT":
+        shown = plain.sql("sqlite").replace('"', "")
+        raise UnsupportedQuery(
+            f"{shown} compared with {other.unalias().sql('sqlite')}".replace('"', ""),
+            f"{plain.name} is computed and has no type, so comparing it with TEXT would depend on where it is stored",
+            f"CAST it AS TEXT or INTEGER in the SELECT that computes {plain.name}",
+            line=line_of(one) or line_of(other),
+        )
 
 
 def _kept_of_equals(block: Block) -> Iterator[tuple[exp.Expression, str]]:

@@ -53,6 +53,13 @@ class Source:
         assert column is not None, name
         return frozenset(known) if known is not None else classes_of(column.declared_type)
 
+    def is_exact(self, name: str) -> bool:
+        """Whether values of the column that are equal are identical."""
+        column, classes = self.column(name), self.classes(name)
+        assert column is not None, name
+        mixes = "real" in classes and bool(classes & {"int", "numeric"})
+        return column.collation.upper() == "BINARY" and "any" not in classes and not mixes
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:

@@ -16,6 +16,7 @@ from syncline.read.maintain.parse import render
 from syncline.read.maintain.plan import ViewPlan
 from syncline.stores.sqlite.definitions import Definitions
 from syncline.stores.sqlite.engine import Engine
+from syncline.stores.sqlite.parked import Parking
 from syncline.stores.sqlite.program import ViewNode, changes_table, create_changes, keys_table, view_shape
 from syncline.stores.sqlite.tables import column_sql, create_index, create_stored, quoted
 
@@ -66,7 +67,7 @@ class Builds:
         for table in mine:
             while table in begun and table not in complete:
                 with transaction():
-                    done = self._fill(engine.nodes[table], *begun[table])
+                    done = self._fill(engine, table, *begun[table])
                 begun[table] = (begun[table][0], done)
                 if done >= begun[table][0]:
                     complete.add(table)
@@ -77,10 +78,12 @@ class Builds:
     def cut_over(self, definitions: Definitions, group: Sequence[str]) -> None:
         """Puts the new tables in the place of the old ones; must run in one transaction."""
         generation = definitions.next_generations[group[0]]
+        parking = Parking(self._connection)
         for name in group:
             old = definitions.live.get(name)
             for plan in old.plans if old is not None else ():
                 self._connection.execute(f"DROP TABLE IF EXISTS {quoted(plan.name)}")
+                parking.forget(plan.name)
         for name in group:
             definition = definitions.next[name]
             for plan in definition.plans:
@@ -89,6 +92,7 @@ class Builds:
                 self._connection.execute(f"ALTER TABLE {quoted(stored)} RENAME TO {quoted(plan.name)}")
                 self._connection.execute(f"DROP TABLE IF EXISTS {quoted(_list_table(stored))}")
                 self._run("delete_build", stored=stored)
+                parking.rename(stored, plan.name)
             self._connection.execute(f"DROP TABLE IF EXISTS {quoted(changes_table(name))}")
             self._connection.execute(create_changes(definition.own_plan))
             self._connection.execute(f"INSERT INTO {quoted(changes_table(name))} (op) VALUES ('reset')")
@@ -114,6 +118,9 @@ class Builds:
         for stored in self.begun():
             if stored not in plans:
                 self._run("delete_build", stored=stored)
+        parking = Parking(self._connection)
+        for view in parking.views - set(plans):
+            parking.forget(view)
         needed = {_index_name(table, terms) for table, terms in self._needed_indexes(definitions)}
         for name, table in self._run("select_indexes").fetchall():
             if name not in needed and table in definitions.relations:
@@ -148,13 +155,14 @@ class Builds:
         if name not in known:
             self._connection.execute(create_index(name, table, terms))
 
-    def _fill(self, node: object, total: int, done: int) -> int:
+    def _fill(self, engine: Engine, table: str, total: int, done: int) -> int:
+        node = engine.nodes[table]
         assert isinstance(node, ViewNode)
         started = time.monotonic()
         up_to = min(done + self._keys_a_step, total)
         listing, keys = quoted(_list_table(node.table)), f"temp.{quoted(keys_table(node.table))}"
         self._connection.execute(f"INSERT INTO {keys} SELECT * FROM {listing} WHERE rowid > ? AND rowid <= ?", (done, up_to))
-        self._connection.execute(node.fill)
+        engine.parking.compute(node, node.fill)
         self._connection.execute(node.clear_keys)
         generation = int(node.table.rpartition("__g")[2])
         self._run("upsert_build", stored=node.table, generation=generation, total=total, done=up_to)

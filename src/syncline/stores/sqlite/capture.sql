@@ -1,9 +1,11 @@
 -- create_source --
--- One row: which history of the database the positions of its log belong to.
+-- One row: which history of the database the positions of its log belong to, and the version of its schema (PRAGMA
+-- schema_version) when the triggers were last seen to be whole.
 CREATE TABLE IF NOT EXISTS syncline_source (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   format INTEGER NOT NULL,
-  incarnation TEXT NOT NULL
+  incarnation TEXT NOT NULL,
+  schema_version INTEGER NOT NULL
 )
 
 -- create_consumer --
@@ -16,11 +18,10 @@ CREATE TABLE IF NOT EXISTS syncline_consumer (
 )
 
 -- create_table --
--- The captured tables, with the CREATE statement they had when their triggers were made.
+-- The captured tables, by their numbers in the log.
 CREATE TABLE IF NOT EXISTS syncline_table (
   id INTEGER PRIMARY KEY,
-  name TEXT NOT NULL UNIQUE,
-  definition TEXT NOT NULL
+  name TEXT NOT NULL UNIQUE
 )
 
 -- create_follow --
@@ -33,17 +34,31 @@ CREATE TABLE IF NOT EXISTS syncline_follow (
 
 -- create_log --
 -- Which keys are dirty, in commit order. The nonce tells this history from that of a restored copy. The highest row is
--- never deleted, so that `seq` rises without AUTOINCREMENT (which would leave a table of SQLite's own behind).
+-- never deleted, so that `seq` rises without AUTOINCREMENT (which would leave a table of SQLite's own behind). Without NOT NULL: a
+-- constraint that may fail makes SQLite keep a statement journal, which each of the owner's writes would pay for.
 CREATE TABLE IF NOT EXISTS syncline_log (
   seq INTEGER PRIMARY KEY,
-  nonce INTEGER NOT NULL,
-  tbl INTEGER NOT NULL,
+  nonce INTEGER,
+  tbl INTEGER,
   k1
 )
 
 -- insert_source --
 -- A new database gets an identity; one that has one keeps it.
-INSERT OR IGNORE INTO syncline_source (id, format, incarnation) VALUES (1, :format, lower(hex(randomblob(6))))
+INSERT OR IGNORE INTO syncline_source (id, format, incarnation, schema_version)
+VALUES (1, :format, lower(hex(randomblob(6))), :schema)
+
+-- select_format --
+-- Of which version of the program the tables here are.
+SELECT format FROM syncline_source
+
+-- select_schema --
+-- The version of the schema when the triggers were last seen to be whole.
+SELECT schema_version FROM syncline_source
+
+-- update_schema --
+-- The triggers are whole, and everything that the schema's change may have hidden is being compared.
+UPDATE syncline_source SET schema_version = :schema
 
 -- insert_first_mark --
 -- The log is never empty, so that there always is a position. Table 0 does not exist.
@@ -101,21 +116,21 @@ DELETE FROM syncline_consumer WHERE consumer = :consumer
 -- What a read store follows is stated anew.
 DELETE FROM syncline_follow WHERE consumer = :consumer
 
+-- select_follows --
+-- What a read store follows.
+SELECT tbl FROM syncline_follow WHERE consumer = :consumer
+
 -- insert_follow --
 -- A read store follows a table.
 INSERT OR IGNORE INTO syncline_follow (consumer, tbl) VALUES (:consumer, :tbl)
 
 -- select_tables --
 -- The captured tables.
-SELECT id, name, definition FROM syncline_table
+SELECT id, name FROM syncline_table
 
 -- insert_table --
 -- A table is captured from now on.
-INSERT INTO syncline_table (name, definition) VALUES (:name, :definition)
-
--- update_table --
--- A captured table was altered by its owner, and has been compared since.
-UPDATE syncline_table SET definition = :definition WHERE id = :id
+INSERT INTO syncline_table (name) VALUES (:name)
 
 -- select_unfollowed_tables --
 -- Captured tables that no read store follows any more.
@@ -127,15 +142,15 @@ DELETE FROM syncline_table WHERE id = :id
 
 -- select_triggers --
 -- The program's triggers, as they are.
-SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'syncline~_%' ESCAPE '~'
+SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'syncline_*'
 
 -- select_own_tables --
 -- The program's tables.
-SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'syncline~_%' ESCAPE '~' ORDER BY name
-
--- select_definition --
--- A table's CREATE statement as it is now.
-SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name
+SELECT name
+  FROM sqlite_master
+ WHERE type = 'table'
+   AND name IN ('syncline_source', 'syncline_consumer', 'syncline_table', 'syncline_follow', 'syncline_log')
+ ORDER BY name
 
 -- acknowledge --
 -- A read store has applied the log durably up to here.

@@ -9,12 +9,22 @@ Everything happens in SQL on temporary tables; the only loop is over nodes.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from syncline.messages import Chunk
 from syncline.read.maintain.schema import mirror_id
-from syncline.stores.sqlite.program import Node, ViewNode, rows_to_stage
+from syncline.stores.sqlite.parked import Parking
+from syncline.stores.sqlite.program import Node, ViewNode
 from syncline.stores.sqlite.tables import quoted
+
+
+@dataclass(slots=True)
+class Delta:
+    """How many rows a node's delta table holds, or more: current rows, and keys that are gone."""
+
+    present: int = 0
+    gone: int = 0
 
 
 class Engine:
@@ -22,6 +32,7 @@ class Engine:
 
     def __init__(self, connection: sqlite3.Connection, nodes: Iterable[Node]) -> None:
         self._connection = connection
+        self.parking = Parking(connection)
         self.nodes: dict[str, Node] = {}
         for node in nodes:
             self.add(node)
@@ -36,89 +47,82 @@ class Engine:
         """Drops the temporary tables, so that another engine may be made over the same connection."""
         names = self._connection.execute("SELECT name FROM temp.sqlite_master WHERE type = 'table'").fetchall()
         for (name,) in names:
-            if name.endswith(("__delta", "__keys")):
+            if name.startswith(("syncline_delta_", "syncline_keys_")):
                 self._connection.execute(f"DROP TABLE temp.{quoted(name)}")
 
-    def stage(self, chunks: Iterable[Chunk]) -> set[str]:
+    def stage(self, chunks: Iterable[Chunk]) -> dict[str, Delta]:
         """Puts a batch's rows into the delta tables; must run inside the transaction that applies them."""
-        staged: set[str] = set()
-        padding: dict[str, tuple[int, ...]] = {}
+        staged: dict[str, Delta] = {}
         for chunk in chunks:
-            table = mirror_id(chunk.relation.service, chunk.relation.table)
-            node = self.nodes.get(table)
+            node = self.nodes.get(mirror_id(chunk.relation.service, chunk.relation.table))
             if node is None:
                 continue
-            staged.add(table)
+            delta = staged.setdefault(node.table, Delta())
             if chunk.rows:
-                self._connection.executemany(node.stage, rows_to_stage(chunk.rows))
+                delta.present += self._connection.executemany(node.stage, chunk.rows).rowcount
             if chunk.deleted:
-                indexes = padding.setdefault(table, chunk.relation.key_indexes)
-                self._connection.executemany(node.stage, _gone(chunk, indexes))
+                delta.gone += self._connection.executemany(node.stage_gone, chunk.deleted).rowcount
         return staged
 
-    def switch(self, staged: set[str]) -> None:
+    def switch(self, staged: Mapping[str, Delta]) -> None:
         """Applies what is staged, and everything that follows from it, in the order of the nodes."""
-        run = self._connection.execute
         touched: set[str] = set()
         for node in self.nodes.values():
             if isinstance(node, ViewNode):
-                if node.table not in touched or not self._compute(node):
-                    continue
-            elif node.table not in staged:
-                continue
-            else:
-                run(node.drop_equal)
-                run(node.drop_absent)
-            self._write(node, touched)
+                if node.table in touched:
+                    self._write(node, self._compute(node), touched)
+            elif node.table in staged:
+                self._write(node, self._net(node, staged[node.table]), touched)
 
     def recompute(self, table: str, keys: Iterable[tuple[object, ...]]) -> None:
-        """Recomputes a view for these partition keys (no keys for a view of one piece), and what follows from it."""
+        """Recomputes a view for these partition keys (any one key for a view of one piece), and what follows from it."""
         node = self.nodes[table]
         assert isinstance(node, ViewNode)
-        width = max(len(node.plan.partition), 1)
-        columns = ", ".join(f"p{position}" for position in range(1, width + 1))
-        marks = ", ".join("?" * width)
-        self._connection.executemany(
-            f"INSERT OR IGNORE INTO temp.{quoted(table + '__keys')} ({columns}) VALUES ({marks})", keys
-        )
+        self._connection.executemany(node.add_key, keys if node.plan.partition else [(1,)])
         touched = {table}
         for node in self.nodes.values():
-            if isinstance(node, ViewNode) and node.table in touched and self._compute(node):
-                self._write(node, touched)
+            if isinstance(node, ViewNode) and node.table in touched:
+                self._write(node, self._compute(node), touched)
 
-    def _compute(self, node: ViewNode) -> bool:
-        """Forms a view's delta from its affected keys; says whether there were any."""
+    def _net(self, node: Node, delta: Delta) -> Delta:
+        """Takes out of a mirror's delta what changes nothing."""
         run = self._connection.execute
-        if not run(node.has_keys).fetchone()[0]:
-            return False
-        run(node.recompute)
-        run(node.find_gone)
-        run(node.drop_equal)
+        equal = run(node.drop_equal).rowcount if delta.present else 0
+        absent = run(node.drop_absent).rowcount if delta.gone else 0
+        return Delta(delta.present - equal, delta.gone - absent)
+
+    def _compute(self, node: ViewNode) -> Delta:
+        """Forms a view's delta from its affected keys."""
+        run = self._connection.execute
+        try:
+            present = run(node.recompute).rowcount
+        except sqlite3.Error as error:
+            if not self._connection.in_transaction:
+                raise
+            run(node.clear)
+            present = self.parking.recover(node, node.recompute, error)
+        gone = run(node.find_gone).rowcount
+        equal = run(node.drop_equal).rowcount if present else 0
+        self.parking.unpark(node)
         run(node.clear_keys)
-        return True
+        return Delta(present - equal, gone)
 
-    def _write(self, node: Node, touched: set[str]) -> None:
+    def _write(self, node: Node, delta: Delta, touched: set[str]) -> None:
+        """Writes a node's delta to its table, and finds the keys of the views that it affects."""
         run = self._connection.execute
-        if not run(node.has_delta).fetchone()[0]:
+        if not delta.present and not delta.gone:
             return
         for walk in node.walks:
-            if walk.before is not None:
-                run(walk.before)
-        run(node.remove)
-        for statement in node.write:
-            run(statement)
+            if walk.before is not None and run(walk.before).rowcount:
+                touched.add(walk.view)
+        if delta.gone:
+            run(node.remove)
+        if delta.present:
+            for statement in node.write:
+                run(statement)
         for walk in node.walks:
-            run(walk.after)
-            touched.add(walk.view)
+            if run(walk.after).rowcount:
+                touched.add(walk.view)
         if isinstance(node, ViewNode) and node.record is not None:
             run(node.record)
         run(node.clear)
-
-
-def _gone(chunk: Chunk, indexes: tuple[int, ...]) -> Iterator[tuple[object, ...]]:
-    width = len(chunk.relation.columns)
-    for key in chunk.deleted:
-        row: list[object] = [None] * width
-        for index, value in zip(indexes, key, strict=True):
-            row[index] = value
-        yield (0, *row)

@@ -8,13 +8,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from syncline.errors import SourceChanged
 from syncline.messages import Relation
-from syncline.stores.sqlite.source import unique_indexes
+from syncline.stores.sqlite.source import UniqueIndex, hidden_row_number, unique_indexes
 from syncline.stores.sqlite.tables import quoted
 from syncline.stores.statements import load_statements
 
-FORMAT = 1
+FORMAT = 2
 
 SQL = load_statements("syncline.stores.sqlite", "capture.sql")
 
@@ -35,13 +34,16 @@ def is_installed(connection: sqlite3.Connection) -> bool:
 def install(connection: sqlite3.Connection, consumer: str, read_store: str, relations: Sequence[Relation]) -> Installed:
     """Makes the triggers log every change of these relations for this consumer. Run inside a write transaction.
 
-    Safe to repeat. A table that was captured already and has lost a trigger, or was altered, makes a gap: the incarnation is
-    renewed, so that every consumer compares what it holds.
+    Safe to repeat. A table that was captured already and has lost a trigger, or a schema that was changed more than once, makes
+    a gap: the incarnation is renewed, so that every consumer compares what it holds.
     """
+    if is_installed(connection) and connection.execute(SQL["select_format"]).fetchone() != (FORMAT,):
+        _remove_everything(connection)
     for name in ("create_source", "create_consumer", "create_table", "create_follow", "create_log"):
         connection.execute(SQL[name])
-    connection.execute(SQL["insert_source"], {"format": FORMAT})
+    connection.execute(SQL["insert_source"], {"format": FORMAT, "schema": _schema_version(connection)})
     connection.execute(SQL["insert_first_mark"])
+    gaps = not is_undisturbed(connection)
     _widen_log(connection, max((len(relation.key) for relation in relations), default=1))
     for (other,) in connection.execute(
         SQL["select_replaced_consumers"], {"read_store": read_store, "consumer": consumer}
@@ -51,7 +53,6 @@ def install(connection: sqlite3.Connection, consumer: str, read_store: str, rela
     connection.execute(SQL["update_read_store"], {"consumer": consumer, "read_store": read_store})
     connection.execute(SQL["delete_follows"], {"consumer": consumer})
     ids: dict[str, int] = {}
-    gaps = False
     for relation in relations:
         number, gap = _capture(connection, relation)
         ids[relation.table] = number
@@ -60,22 +61,55 @@ def install(connection: sqlite3.Connection, consumer: str, read_store: str, rela
     _drop_unfollowed(connection)
     if gaps:
         connection.execute(SQL["renew_incarnation"])
+    if connection.execute(SQL["select_schema"]).fetchone() != (_schema_version(connection),):
+        connection.execute(SQL["update_schema"], {"schema": _schema_version(connection)})
     return Installed(ids, gaps)
 
 
+def standing(
+    connection: sqlite3.Connection, consumer: str, read_store: str, relations: Sequence[Relation]
+) -> dict[str, int] | None:
+    """The numbers of these tables in the log when `install` would change nothing; else None. Only reads."""
+    if not is_installed(connection) or connection.execute(SQL["select_format"]).fetchone() != (FORMAT,):
+        return None
+    if connection.execute(SQL["select_schema"]).fetchone() != (_schema_version(connection),):
+        return None
+    if connection.execute(SQL["select_place"], {"after": 0}).fetchone()[2] is None:
+        return None
+    consumers = [row[:2] for row in connection.execute(SQL["select_consumers"]).fetchall()]
+    if [name for name, path in consumers if path == read_store] != [consumer]:
+        return None
+    numbers = {name: number for number, name in connection.execute(SQL["select_tables"]).fetchall()}
+    ids = {relation.table: numbers[relation.table] for relation in relations if relation.table in numbers}
+    followed = {number for (number,) in connection.execute(SQL["select_follows"], {"consumer": consumer}).fetchall()}
+    if len(ids) < len(relations) or followed != set(ids.values()) or lost(connection, relations, ids):
+        return None
+    return ids
+
+
+def is_undisturbed(connection: sqlite3.Connection) -> bool:
+    """Whether at most one statement changed the schema since `install`. See `is_one_step`."""
+    found = connection.execute(SQL["select_schema"]).fetchone()
+    return found is not None and is_one_step(found[0], _schema_version(connection))
+
+
+def is_one_step(before: int, after: int) -> bool:
+    """Whether at most one statement changed the schema between these versions of it (PRAGMA schema_version).
+
+    One statement cannot change values without a mark and leave table and triggers as they were. Two can: a column dropped and
+    added again has other values.
+    """
+    return after - before in (0, 1)
+
+
 def lost(connection: sqlite3.Connection, relations: Iterable[Relation], ids: dict[str, int]) -> list[str]:
-    """Which of these tables are not captured as they should be: a trigger is missing or other, or the table was altered."""
-    triggers = {name: sql for name, _, sql in connection.execute(SQL["select_triggers"]).fetchall()}
-    definitions = {number: definition for number, _, definition in connection.execute(SQL["select_tables"]).fetchall()}
-    found: list[str] = []
-    for relation in relations:
-        number = ids[relation.table]
-        wanted = triggers_of(relation, number, unique_indexes(connection, relation.table))
-        row = connection.execute(SQL["select_definition"], {"name": relation.table}).fetchone()
-        is_same = row is not None and row[0] == definitions.get(number)
-        if not is_same or any(triggers.get(name) != sql for name, sql in wanted.items()):
-            found.append(relation.table)
-    return found
+    """Which of these tables are not captured as they should be: a trigger is missing, other or superfluous."""
+    there = connection.execute(SQL["select_triggers"]).fetchall()
+    return [
+        relation.table
+        for relation in relations
+        if not _is_whole(there, relation, _triggers_for(connection, relation, ids[relation.table]))
+    ]
 
 
 def uninstall(connection: sqlite3.Connection, read_store: str | None) -> list[str]:
@@ -94,10 +128,12 @@ def uninstall(connection: sqlite3.Connection, read_store: str | None) -> list[st
     return [*(f"consumer {consumer}" for consumer in mine), *dropped]
 
 
-def triggers_of(
-    relation: Relation, number: int, unique: Sequence[tuple[tuple[str, ...], tuple[str, ...], bool]]
-) -> dict[str, str]:
-    """CREATE TRIGGER statements by name. `number` is the table's in the log, `unique` its unique indexes."""
+def triggers_of(relation: Relation, number: int, unique: Sequence[UniqueIndex], row_number: str = "") -> dict[str, str]:
+    """CREATE TRIGGER statements by name.
+
+    `number` is the table's in the log, `unique` its unique indexes, `row_number` what its row number is called where that is no
+    column: through either a REPLACE removes a row for which SQLite runs no trigger, so it is marked before.
+    """
     table, key = quoted(relation.table), [quoted(name) for name in relation.key]
     base = f"syncline_{relation.table}"
     columns = ", ".join(["nonce", "tbl", *(f"k{position}" for position in range(1, len(key) + 1))])
@@ -114,41 +150,64 @@ def triggers_of(
         f"{base}_rekey": f"AFTER UPDATE{of_key} ON {table} WHEN {key_changed} BEGIN {mark('OLD')} END",
         f"{base}_delete": f"AFTER DELETE ON {table} BEGIN {mark('OLD')} END",
     }
-    for position, (names, collations, _) in enumerate(unique, 1):
-        same = " AND ".join(
-            f"{quoted(name)} = NEW.{quoted(name)} COLLATE {collation}" for name, collation in zip(names, collations, strict=True)
+    victim = f"{into} SELECT random(), {number}, {', '.join(key)} FROM {table} WHERE"
+    other = " OR ".join(f"{name} IS NOT OLD.{name}" for name in key)
+    if row_number:
+        same = f"{victim} {row_number} = NEW.{row_number};"
+        bodies[f"{base}_replace0"] = f"BEFORE INSERT ON {table} BEGIN {same} END"
+        renumbered = f"OLD.{row_number} IS NOT NEW.{row_number}"
+        bodies[f"{base}_rereplace0"] = f"BEFORE UPDATE ON {table} WHEN {renumbered} BEGIN {same} END"
+    for position, index in enumerate(unique, 1):
+        same = f"{victim} {_same_entry(index)}"
+        is_named = (
+            not index.is_computed and not index.where and not (relation.is_rowid_key and set(relation.key) & set(index.columns))
         )
-        selected = f"{into} SELECT random(), {number}, {', '.join(key)} FROM {table} WHERE {same}"
-        other = " OR ".join(f"{name} IS NOT OLD.{name}" for name in key)
-        of_unique = ", ".join(quoted(name) for name in names)
-        bodies[f"{base}_replace{position}"] = f"BEFORE INSERT ON {table} BEGIN {selected}; END"
-        bodies[f"{base}_rereplace{position}"] = f"BEFORE UPDATE OF {of_unique} ON {table} BEGIN {selected} AND ({other}); END"
+        of_unique = f" OF {', '.join(map(quoted, index.columns))}" if is_named else ""
+        bodies[f"{base}_replace{position}"] = f"BEFORE INSERT ON {table} BEGIN {same}; END"
+        bodies[f"{base}_rereplace{position}"] = f"BEFORE UPDATE{of_unique} ON {table} BEGIN {same} AND ({other}); END"
     return {name: f"CREATE TRIGGER {quoted(name)} {body}" for name, body in bodies.items()}
 
 
+def _same_entry(index: UniqueIndex) -> str:
+    """A condition that a row has the same entry in a unique index as the row that is written."""
+    defaults = index.defaults or (None,) * len(index.columns)
+    terms: list[str] = []
+    for name, collation, default in zip(index.columns, index.collations, defaults, strict=True):
+        value = f"NEW.{quoted(name)}" if default is None else f"ifnull(NEW.{quoted(name)}, {default})"
+        terms.append(f"{quoted(name)} = {value} COLLATE {collation}")
+    return " AND ".join([*terms, f"({index.where})"] if index.where else terms)
+
+
+def _triggers_for(connection: sqlite3.Connection, relation: Relation, number: int) -> dict[str, str]:
+    return triggers_of(relation, number, unique_indexes(connection, relation.table), hidden_row_number(connection, relation))
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA schema_version").fetchone()[0])
+
+
 def _capture(connection: sqlite3.Connection, relation: Relation) -> tuple[int, bool]:
-    row = connection.execute(SQL["select_definition"], {"name": relation.table}).fetchone()
-    if row is None:
-        raise SourceChanged(f"service '{relation.service}' has no table '{relation.table}' any more; was it dropped or renamed?")
-    known = {name: (number, sql) for number, name, sql in connection.execute(SQL["select_tables"]).fetchall()}
-    number, before = known.get(relation.table, (0, None))
-    if before is None:
-        number = int(connection.execute(SQL["insert_table"], {"name": relation.table, "definition": row[0]}).lastrowid or 0)
-    elif before != row[0]:
-        connection.execute(SQL["update_table"], {"id": number, "definition": row[0]})
-    wanted = triggers_of(relation, number, unique_indexes(connection, relation.table))
-    there = {
-        name: (table, sql)
-        for name, table, sql in connection.execute(SQL["select_triggers"]).fetchall()
-        if table == relation.table or name in wanted
-    }
-    is_whole = {name: (relation.table, sql) for name, sql in wanted.items()} == there
-    if not is_whole:
-        for name in there:
-            connection.execute(f"DROP TRIGGER {quoted(name)}")
-        for sql in wanted.values():
-            connection.execute(sql)
-    return number, before is not None and (before != row[0] or not is_whole)
+    """The table's number in the log, and whether changes of it may have gone without a mark."""
+    numbers = {name: number for number, name in connection.execute(SQL["select_tables"]).fetchall()}
+    number = numbers.get(relation.table)
+    is_new = number is None
+    if number is None:
+        number = int(connection.execute(SQL["insert_table"], {"name": relation.table}).lastrowid or 0)
+    wanted = _triggers_for(connection, relation, number)
+    there = connection.execute(SQL["select_triggers"]).fetchall()
+    mine = [name for name, table, _ in there if table == relation.table or name in wanted]
+    if _is_whole(there, relation, wanted):
+        return number, is_new
+    for name in mine:
+        connection.execute(f"DROP TRIGGER {quoted(name)}")
+    for sql in wanted.values():
+        connection.execute(sql)
+    return number, not is_new or bool(mine)
+
+
+def _is_whole(there: Iterable[tuple[str, str, str]], relation: Relation, wanted: dict[str, str]) -> bool:
+    found = {name: (table, sql) for name, table, sql in there if table == relation.table or name in wanted}
+    return found == {name: (relation.table, sql) for name, sql in wanted.items()}
 
 
 def _widen_log(connection: sqlite3.Connection, width: int) -> None:

@@ -3,8 +3,8 @@
 Theory of operation. Positions are the numbers of sweeps. A full sweep compares every range of keys of every table with the rows
 held, in one snapshot, so its batch is exact whatever happened before. Where the database keeps a rollback journal a long snapshot
 would lock its owner out: the ranges are then read one by one, and the sweep counts only if nobody committed from its first range
-to its last; after some torn attempts one snapshot is taken all the same. With a `changed_at` column, sweeps between the full ones read
-only rows whose time is not before the newest one of the sweep before last; they miss deletions, and are declared inexact.
+to its last; after some torn attempts one snapshot is taken all the same. With a `changed_at` column, sweeps between the full ones
+read only rows whose time is not before the newest one of the sweep before last; they miss deletions, and are declared inexact.
 A token names the next sweep not yet begun: its number is stored in the read store before the sweep's snapshot opens.
 """
 
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from syncline.errors import StoreError
 from syncline.messages import Batch, Chunk, Key, Position, Relation, Row, Scalar
 from syncline.move.feed import Held
+from syncline.stores.sqlite.keyless import Keyless
 from syncline.stores.sqlite.reach import FETCH_ROWS, Reach
-from syncline.stores.sqlite.source import describe, has_columns, source_errors
+from syncline.stores.sqlite.source import OPEN_TIMEOUT_S, describe, has_columns, source_errors
 from syncline.stores.sqlite.tables import listed, quoted
 
 RANGE_S = 0.004
@@ -44,7 +45,8 @@ class PollingFeed:
         self._incarnation = f"poll-{consumer}"
         self._held, self._begin = held, begin
         self._every_s, self._changed_at, self._full_every_s = every_s, changed_at, full_every_s
-        self._reach = Reach(path, read_only=True)
+        self._reach = Reach(path, read_only=True, timeout_s=OPEN_TIMEOUT_S)
+        self._keyless = Keyless(self._reach)
         self._relations: list[Relation] = []
         self._schema_version = -1
         self._next_at = self._full_at = 0.0
@@ -64,6 +66,7 @@ class PollingFeed:
                         "syncline.toml, or leave it out: every sweep then compares everything"
                     )
             self._schema_version = self._reach.schema_version()
+            self._keyless.follow(relations)
         self._is_wanted, self._full_at = True, 0.0
         self._reach.forget()
 
@@ -82,6 +85,10 @@ class PollingFeed:
         batch = Batch(self.service, after, (), exact=is_full)
         batch.chunks = self._sweep(batch, Position(self._incarnation, number), is_full)
         return batch
+
+    @property
+    def complaint(self) -> str:
+        return self._keyless.complaint
 
     @property
     def is_incremental(self) -> bool:
@@ -153,6 +160,7 @@ class PollingFeed:
             yield from self._differences()
 
     def _differences(self) -> Iterator[Chunk]:
+        self._keyless.look_at_all()
         for relation in self._relations:
             at: Key | None = None
             while True:

@@ -29,9 +29,9 @@ class Node:
     shape: Shape
     temporary: tuple[str, ...]
     stage: str
+    stage_gone: str
     drop_equal: str
     drop_absent: str
-    has_delta: str
     remove: str
     write: tuple[str, ...]
     clear: str
@@ -43,13 +43,14 @@ class ViewNode(Node):
     """A node whose delta is computed: the query for the affected keys, compared with what is stored for them."""
 
     plan: ViewPlan = field(kw_only=True)
-    has_keys: str = field(kw_only=True)
+    add_key: str = field(kw_only=True)
+    has_key: str = field(kw_only=True)
+    select_keys: str = field(kw_only=True)
     recompute: str = field(kw_only=True)
     find_gone: str = field(kw_only=True)
     clear_keys: str = field(kw_only=True)
     record: str | None = field(kw_only=True)
     fill: str = field(kw_only=True)
-    all_keys: str = field(kw_only=True)
 
 
 def mirror_node(table: str, shape: Shape) -> Node:
@@ -68,18 +69,20 @@ def view_node(plan: ViewPlan, table: str, tables: Mapping[str, str], *, records:
         f"v.{quoted(name)} {'=' if column.not_null else 'IS'} k.{quoted(column.name)}"
         for name, column in zip(plan.partition_columns, plan.partition, strict=True)
     )
+    parts = [column.name for column in plan.partition] or ["p1"]
     stored = f"temp.{quoted(keys)} AS k CROSS JOIN {quoted(table)} AS v ON {matches or '1'}"
     node = ViewNode(
         **_common(table, shape),
         plan=plan,
-        has_keys=f"SELECT EXISTS (SELECT 1 FROM temp.{quoted(keys)})",
+        add_key=f"INSERT OR IGNORE INTO temp.{quoted(keys)} ({', '.join(parts)}) VALUES ({', '.join('?' * len(parts))})",
+        has_key=f"SELECT 1 FROM temp.{quoted(keys)} WHERE {' AND '.join(f'{part} IS ?' for part in parts)}",
+        select_keys=f"SELECT {', '.join(parts)} FROM temp.{quoted(keys)}",
         recompute=f"INSERT INTO temp.{quoted(delta)} (syncline_present, {columns}) SELECT 1, q.* FROM ({query}) AS q",
         find_gone=f"INSERT OR IGNORE INTO temp.{quoted(delta)} (syncline_present, {listed(shape.key)}) "
         f"SELECT 0, {listed(shape.key, 'v.')} FROM {stored}",
         clear_keys=f"DELETE FROM temp.{quoted(keys)}",
         record=None,
         fill=f"INSERT OR REPLACE INTO {quoted(table)} ({columns}) {query}",
-        all_keys=render(plan.all_keys, tables),
     )
     node.temporary += tuple(create_keys(keys, plan.partition))
     if records:
@@ -107,11 +110,11 @@ def view_shape(plan: ViewPlan) -> Shape:
 
 
 def delta_table(table: str) -> str:
-    return f"{table}__delta"
+    return f"syncline_delta_{table}"
 
 
 def keys_table(table: str) -> str:
-    return f"{table}__keys"
+    return f"syncline_keys_{table}"
 
 
 def changes_table(view: str) -> str:
@@ -128,15 +131,15 @@ def create_changes(plan: ViewPlan) -> str:
 def _common(table: str, shape: Shape) -> dict[str, object]:
     delta = f"temp.{quoted(delta_table(table))}"
     exists = f"EXISTS (SELECT 1 FROM {quoted(table)} AS t WHERE {shape.same_key('t', 'n')}"
-    marks = ", ".join("?" for _ in range(len(shape.columns) + 1))
+    marks, key_marks = ", ".join("?" * len(shape.columns)), ", ".join("?" * len(shape.key))
     return {
         "table": table,
         "shape": shape,
         "temporary": tuple(create_delta(delta_table(table), shape)),
-        "stage": f"INSERT OR REPLACE INTO {delta} (syncline_present, {listed(shape.names)}) VALUES ({marks})",
+        "stage": f"INSERT OR REPLACE INTO {delta} (syncline_present, {listed(shape.names)}) VALUES (1, {marks})",
+        "stage_gone": f"INSERT OR REPLACE INTO {delta} (syncline_present, {listed(shape.key)}) VALUES (0, {key_marks})",
         "drop_equal": f"DELETE FROM {delta} AS n WHERE syncline_present AND {exists} AND {shape.same_row('t', 'n')})",
         "drop_absent": f"DELETE FROM {delta} AS n WHERE NOT syncline_present AND NOT {exists})",
-        "has_delta": f"SELECT EXISTS (SELECT 1 FROM {delta})",
         "remove": _remove(table, shape, delta, "WHERE NOT n.syncline_present"),
         "write": _write(table, shape, delta),
         "clear": f"DELETE FROM {delta}",
@@ -167,8 +170,3 @@ def _spelling_may_differ(shape: Shape, name: str) -> bool:
     """Whether equal values of a column may differ: in case under NOCASE, as 1 and 1.0 where the column has no type."""
     column = next(c for c in shape.columns if c.name == name)
     return column.collation.upper() != "BINARY" or affinity(column.declared_type) == "BLOB"
-
-
-def rows_to_stage(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Current rows as the parameters of `stage`."""
-    return [(1, *row) for row in rows]

@@ -212,27 +212,31 @@ class SQLiteReadStore:
             self._begin_build(changed)
 
     def _begin_build(self, names: set[str]) -> None:
-        """Gives these views and all that read them, directly or not, one new generation."""
+        """Gives these views and all that read them, directly or not, new generations: one for those that read each other.
+
+        Views that have nothing to do with each other are built and switched each by itself, so that none waits for a service that
+        it does not read.
+        """
         wanted = self.definitions.wanted
         group = _with_dependents(names, wanted)
         for name, number in self.definitions.next_generations.items():
             if name in group:
                 group |= {other for other, its in self.definitions.next_generations.items() if its == number}
-        group = {name for name in _with_dependents(group, wanted) if name in wanted}
-        self._run("next_generation")
-        generation = self._run("select_meta").fetchone()[3]
-        for name in group:
-            live = self.definitions.live.get(name)
-            self._run(
-                "upsert_view",
-                name=name,
-                live=live.dumps() if live else None,
-                live_generation=self.definitions.generations.get(name),
-                next=wanted[name].dumps(),
-                next_generation=generation,
-                progress="",
-                error=None,
-            )
+        for apart in _components({name for name in _with_dependents(group, wanted) if name in wanted}, wanted):
+            self._run("next_generation")
+            generation = self._run("select_meta").fetchone()[3]
+            for name in apart:
+                live = self.definitions.live.get(name)
+                self._run(
+                    "upsert_view",
+                    name=name,
+                    live=live.dumps() if live else None,
+                    live_generation=self.definitions.generations.get(name),
+                    next=wanted[name].dumps(),
+                    next_generation=generation,
+                    progress="",
+                    error=None,
+                )
 
     def _load_definitions(self) -> None:
         wanted = self.definitions.wanted
@@ -450,3 +454,13 @@ def _with_dependents(names: set[str], wanted: Mapping[str, Definition]) -> set[s
     while more := {name for name, definition in wanted.items() if name not in group and definition.reads & group}:
         group |= more
     return group
+
+
+def _components(names: set[str], wanted: Mapping[str, Definition]) -> list[list[str]]:
+    """These views in groups: two are in one group where one reads the other, directly or through others of them."""
+    groups: list[set[str]] = []
+    for name in sorted(names):
+        joined = {name, *(wanted[name].reads & names)}
+        apart = [group for group in groups if not group & joined]
+        groups = [*apart, joined.union(*(group for group in groups if group & joined))]
+    return [sorted(group) for group in groups]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from syncline.errors import StoreError
+from syncline.errors import StoreError, Unavailable
 from syncline.messages import Key, Position, Relation, Row
 from syncline.move.freshness import Checkpoint
 from syncline.read.definition import Definition, loads
@@ -75,6 +75,12 @@ class SQLiteReader:
         self._connection = open_reader_file(path)
         with translated(path):
             names = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
+        if not names:
+            self._connection.close()
+            raise Unavailable(f"the read store '{path}' is only being made; start `syncline run`, or ask again if it runs")
+        if not names:
+            self._connection.close()
+            raise Unavailable(f"the read store '{path}' is just being made; ask again in a moment")
         if "syncline_meta" not in names:
             self._connection.close()
             raise StoreError(f"'{path}' is not a read store of Syncline; name another file in syncline.toml, or move it away")

@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,20 +19,37 @@ from syncline.stores.statements import load_statements
 
 READ_TIMEOUT_S = 1.0
 """How long a read waits for an owner who holds the database exclusively."""
+OPEN_TIMEOUT_S = 0.05
+"""How long a follower that opens one waits: it is tried again, and what else it follows must not wait for this."""
 
 _SQL = load_statements("syncline.stores.sqlite", "source.sql")
 
 
-def open_source(path: str, *, read_only: bool) -> sqlite3.Connection:
-    """A connection to a service's database. Raises Unavailable when it is not there or cannot be read."""
+@dataclass(frozen=True, slots=True)
+class UniqueIndex:
+    """A unique index beside the primary key's: a row that REPLACE removes through it is known by these columns.
+
+    `where` is the condition of a partial index. `defaults` are those of columns that are NOT NULL: REPLACE puts them in the place
+    of NULL. `is_computed` says that a column is generated, so that it changes without being named in an UPDATE.
+    """
+
+    columns: tuple[str, ...]
+    collations: tuple[str, ...]
+    defaults: tuple[str | None, ...] = ()
+    where: str = ""
+    is_computed: bool = False
+
+
+def open_source(path: str, *, read_only: bool, timeout_s: float = READ_TIMEOUT_S) -> sqlite3.Connection:
+    """A connection to a service's database. Raises Unavailable when it is not there or cannot be read within `timeout_s`."""
     if not os.path.exists(path):
-        raise Unavailable(f"there is no database '{path}'; check the service's 'database' in syncline.toml")
+        raise no_database(path)
     if not os.path.isfile(path):
         raise Unavailable(f"'{path}' is not a file, expected an SQLite database; correct 'database' in syncline.toml")
     uri = f"file:{quote(str(Path(path).absolute()))}?mode={'ro' if read_only else 'rw'}"
     with source_errors(path):
         connection = sqlite3.connect(
-            uri, uri=True, timeout=READ_TIMEOUT_S, isolation_level=None, cached_statements=1024, check_same_thread=False
+            uri, uri=True, timeout=timeout_s, isolation_level=None, cached_statements=1024, check_same_thread=False
         )
         try:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -39,10 +57,15 @@ def open_source(path: str, *, read_only: bool) -> sqlite3.Connection:
             if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
                 connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.execute(f"PRAGMA busy_timeout = {int(READ_TIMEOUT_S * 1000)}")
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def no_database(path: str) -> Unavailable:
+    return Unavailable(f"there is no database '{path}'; put it there, or correct the service's 'database' in syncline.toml")
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
@@ -73,9 +96,9 @@ def describe(connection: sqlite3.Connection, service: str, table: str) -> Relati
             collations.get(column.lower(), "BINARY"),
             bool(not_null or position),
         )
-        for column, declared, not_null, position in rows
+        for column, declared, not_null, position, *_ in rows
     )
-    key = tuple(name for name, *_, position in sorted(rows, key=lambda row: row[3]) if position)
+    key = tuple(name for name, _, _, position, *_ in sorted(rows, key=lambda row: row[3]) if position)
     if not key:
         raise StoreError(
             f"{service}.{name} has no primary key, so its rows cannot be told apart; give it one, or leave it out of 'tables'"
@@ -86,17 +109,19 @@ def describe(connection: sqlite3.Connection, service: str, table: str) -> Relati
                 f"{service}.{name}.{column.name} has the collation {column.collation}, which only its own program knows; "
                 "leave the table out of 'tables'"
             )
-    unique = tuple(names for names, _, is_plain in unique_indexes(connection, name) if is_plain and set(names) != set(key))
+    _refuse_other_key_order(connection, service, name, columns, key)
     is_rowid = not has_no_rowid and len(key) == 1 and _declared(columns, key[0]).upper() == "INTEGER"
+    unique = _unique_columns(connection, name, columns, key)
     return Relation(service, name, columns, key, unique, is_rowid and _is_rowid_alias(connection, name))
 
 
-def unique_indexes(connection: sqlite3.Connection, table: str) -> list[tuple[tuple[str, ...], tuple[str, ...], bool]]:
-    """Each unique index but the primary key's: its columns, their collations, and whether it covers every row.
+def unique_indexes(connection: sqlite3.Connection, table: str) -> list[UniqueIndex]:
+    """Each unique index but the primary key's.
 
     Raises StoreError for one over an expression: a REPLACE that hits it removes a row that no trigger can name.
     """
-    found: list[tuple[tuple[str, ...], tuple[str, ...], bool]] = []
+    columns = {row[0]: row for row in connection.execute(_SQL["select_columns"], {"name": table}).fetchall()}
+    found: list[UniqueIndex] = []
     for index, origin, is_partial in connection.execute(_SQL["select_unique_indexes"], {"name": table}).fetchall():
         if origin == "pk":
             continue
@@ -106,8 +131,84 @@ def unique_indexes(connection: sqlite3.Connection, table: str) -> list[tuple[tup
                 f"table '{table}' has the unique index '{index}' over an expression: a row that REPLACE removes through it "
                 'cannot be noticed by triggers; drop the index, or use capture = "polling"'
             )
-        found.append((tuple(c for c, _ in terms), tuple(collation for _, collation in terms), not is_partial))
+        names = tuple(column for column, _ in terms)
+        defaults = tuple(columns[name][4] if columns[name][2] else None for name in names)
+        where = _condition(connection, index) if is_partial else ""
+        is_computed = any(columns[name][5] for name in names)
+        found.append(UniqueIndex(names, tuple(collation for _, collation in terms), defaults, where, is_computed))
     return found
+
+
+def hidden_row_number(connection: sqlite3.Connection, relation: Relation) -> str:
+    """The name of the row number that a REPLACE may hit though it is no column; empty where there is none, or it is the key."""
+    _, _, _, has_no_rowid = connection.execute(_SQL["select_table"], {"name": relation.table}).fetchone()
+    if has_no_rowid or relation.is_rowid_key:
+        return ""
+    rows = connection.execute(_SQL["select_columns"], {"name": relation.table}).fetchall()
+    taken = {str(row[0]).lower() for row in rows}
+    return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), "")
+
+
+def nullable_key(connection: sqlite3.Connection, relation: Relation) -> tuple[str, ...]:
+    """Columns of the key in which this table may hold NULL, as SQLite allows where the key is not the row number."""
+    found = connection.execute(_SQL["select_table"], {"name": relation.table}).fetchone()
+    if found is None or found[3] or relation.is_rowid_key:
+        return ()
+    rows = connection.execute(_SQL["select_columns"], {"name": relation.table}).fetchall()
+    return tuple(column for column, _, not_null, position, *_ in rows if position and not not_null)
+
+
+def _unique_columns(
+    connection: sqlite3.Connection, table: str, columns: Sequence[Column], key: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """The sets of columns that no two rows share, as the columns themselves compare."""
+    collations = {column.name: column.collation.upper() for column in columns}
+    found: list[tuple[str, ...]] = []
+    for index, origin, is_partial in connection.execute(_SQL["select_unique_indexes"], {"name": table}).fetchall():
+        terms = connection.execute(_SQL["select_index_columns"], {"name": index}).fetchall()
+        names = tuple(column for column, _ in terms)
+        is_plain = origin != "pk" and not is_partial and None not in names
+        if is_plain and set(names) != set(key) and all(collations[c] in ("BINARY", order.upper()) for c, order in terms):
+            found.append(names)
+    return tuple(found)
+
+
+def _refuse_other_key_order(
+    connection: sqlite3.Connection, service: str, table: str, columns: Sequence[Column], key: Sequence[str]
+) -> None:
+    """A primary key that compares otherwise than its columns: what is one row to the one is two to the other."""
+    collations = {column.name: column.collation.upper() for column in columns}
+    for index, origin, _ in connection.execute(_SQL["select_unique_indexes"], {"name": table}).fetchall():
+        if origin != "pk":
+            continue
+        for column, order in connection.execute(_SQL["select_index_columns"], {"name": index}).fetchall():
+            if column in key and collations[column] != order.upper():
+                raise StoreError(
+                    f"{service}.{table}: its primary key compares '{column}' as {order}, the column itself as "
+                    f"{collations[column]}, so that rows cannot be told apart reliably; leave the table out of 'tables'"
+                )
+
+
+def _condition(connection: sqlite3.Connection, index: str) -> str:
+    """The condition of a partial index: what follows WHERE behind the list of its columns."""
+    (sql,) = connection.execute(_SQL["select_index_sql"], {"name": index}).fetchone()
+    depth, is_listed = 0, False
+    for match in _TOKEN.finditer(sql):
+        token = match.group().upper()
+        depth += (token == "(") - (token == ")")
+        is_listed |= token == "("
+        if token == "WHERE" and depth == 0 and is_listed:
+            return _COMMENT.sub(_without_comment, sql[match.end() :]).strip()
+    raise StoreError(f"the condition of the index '{index}' cannot be found in: {sql}")
+
+
+def _without_comment(match: re.Match[str]) -> str:
+    return " " if match.group().startswith(("--", "/*")) else match.group()
+
+
+_QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]"
+_COMMENT = re.compile(rf"--[^\n]*|/\*.*?(?:\*/|\Z)|{_QUOTED}", re.DOTALL)
+_TOKEN = re.compile(rf"{_COMMENT.pattern}|\w+|[()]", re.DOTALL)
 
 
 def has_columns(relation: Relation, current: Relation) -> None:

@@ -16,8 +16,8 @@ SELECT name, type, strict, wr
 SELECT sql FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(:name)
 
 -- select_columns --
--- Columns in order, generated ones too, with their place in the primary key.
-SELECT name, type, "notnull", pk FROM pragma_table_xinfo(:name) WHERE hidden <> 1
+-- Columns in order, with their place in the primary key, their default, and whether they are generated.
+SELECT name, type, "notnull", pk, dflt_value, hidden > 1 FROM pragma_table_xinfo(:name) WHERE hidden <> 1
 
 -- select_unique_indexes --
 -- Unique indexes, with what they come from and whether they leave rows out.
@@ -26,3 +26,7 @@ SELECT name, origin, partial FROM pragma_index_list(:name) WHERE "unique" ORDER 
 -- select_index_columns --
 -- The terms of an index; no name means an expression.
 SELECT name, coll FROM pragma_index_xinfo(:name) WHERE key ORDER BY seqno
+
+-- select_index_sql --
+-- The CREATE statement of an index.
+SELECT sql FROM sqlite_master WHERE type = 'index' AND name = :name

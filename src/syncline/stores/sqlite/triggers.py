@@ -1,30 +1,33 @@
 """Capture by triggers: a feed over the log of dirty keys in a service's own database.
 
-Theory of operation. A batch is all marks after a position together with the current rows of their keys, from one snapshot. Where the
-database keeps a rollback journal, one snapshot may not last: then marks and rows are read in slices of some milliseconds, and a key
-that changes after its slice has a mark of its own in a later one; the last slice, which finds no further mark, fixes the state
-reached. A position is the log's highest row with its nonce. A position that the log does not hold belongs to another history
-(restored, replaced, uninstalled meanwhile): the incarnation is renewed, everything held is compared with the source, what
-differs is marked, and the batch that takes those marks is the first of the new incarnation.
+Theory of operation. A batch is all marks after a position together with the current rows of their keys, from one snapshot.
+Where the database keeps a rollback journal, one snapshot may not last: then marks and rows are read in slices of some
+milliseconds, and a key that changes after its slice has a mark of its own in a later one; the last slice, which finds no further
+mark, fixes the state reached. A position is the log's highest row with its nonce. A position that the log does not hold belongs
+to another history (restored, replaced, uninstalled meanwhile), and triggers that are not whole, or a schema changed by more than
+one statement at a time, may have let changes pass without a mark: the incarnation is renewed, everything held is compared with the
+source, what differs is marked, and the batch that takes those marks is the first of the new incarnation.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 
-from syncline.errors import SourceChanged
+from syncline.errors import SourceChanged, Unavailable
 from syncline.messages import Batch, Chunk, Key, Position, Relation, Row
 from syncline.move.feed import Held, in_pages, key_of
-from syncline.stores.sqlite.install import SQL, install, is_installed, lost
-from syncline.stores.sqlite.reach import FETCH_ROWS, Reach, in_write
-from syncline.stores.sqlite.source import describe, has_columns
+from syncline.stores.sqlite.install import SQL, install, is_installed, is_one_step, lost, standing
+from syncline.stores.sqlite.keyless import Keyless
+from syncline.stores.sqlite.reach import FETCH_ROWS, Reach, in_write, is_locked
+from syncline.stores.sqlite.source import OPEN_TIMEOUT_S, describe, has_columns
 from syncline.stores.sqlite.tables import quoted
 
 SLICE_S = 0.003
 FIRST_SLICE_MARKS = 500
 COMPARE_BUDGET_S = 0.004
-INSTALL_BUSY_S = 2.0
+INSTALL_BUSY_S = 0.5
 ACKNOWLEDGE_BUSY_S = 0.02
-MARK_BUSY_S = 2.0
+MARK_BUSY_S = 0.5
+MARK_ATTEMPTS = 20
 DELETE_MARKS = 4_000
 MARK_ROWS = 1_000
 MARK_LIMIT = 20_000_000
@@ -37,7 +40,8 @@ class TriggerFeed:
     def __init__(self, service: str, path: str, consumer: str, read_store: str, held: Held) -> None:
         self.service = service
         self._consumer, self._read_store, self._held = consumer, read_store, held
-        self._reach = Reach(path, read_only=False)
+        self._reach = Reach(path, read_only=False, timeout_s=OPEN_TIMEOUT_S)
+        self._keyless = Keyless(self._reach)
         self._relations: dict[str, Relation] = {}
         self._ids: dict[str, int] = {}
         self._schema_version = -1
@@ -49,13 +53,19 @@ class TriggerFeed:
     # -- Feed ----------------------------------------------------------------------------------------------------------
 
     def follow(self, relations: Sequence[Relation]) -> None:
-        with in_write(self._reach, INSTALL_BUSY_S) as connection:
-            for relation in relations:
-                has_columns(relation, describe(connection, self.service, relation.table))
-            self._ids = install(connection, self._consumer, self._read_store, relations).ids
+        with self._reach.snapshot():
+            self._has_columns(relations)
+            ids = standing(self._reach.connection, self._consumer, self._read_store, relations)
+            self._schema_version = self._reach.schema_version()
+        if ids is None:
+            with in_write(self._reach, INSTALL_BUSY_S) as connection:
+                self._has_columns(relations)
+                ids = install(connection, self._consumer, self._read_store, relations).ids
+                self._schema_version = self._reach.schema_version()
+        self._ids = ids
         self._relations = {relation.table: relation for relation in relations}
-        self._selects = {relation.table: _select_marked(relation, self._ids[relation.table]) for relation in relations}
-        self._schema_version = self._reach.schema_version()
+        self._selects = {relation.table: _select_marked(relation, ids[relation.table]) for relation in relations}
+        self._keyless.follow(relations)
         self._reach.forget()
 
     def start(self) -> Position:
@@ -64,19 +74,26 @@ class TriggerFeed:
         return Position(incarnation, head, nonce)
 
     def read(self, after: Position) -> Batch | None:
+        if self._reach.is_locked:
+            return None
+        self._keyless.look()
         if self._comparison is not None:
             return self._go_on(after)
         with self._reach.snapshot():
             is_whole = self._check_schema()
-            incarnation, nonce, head, head_nonce = self._place(after.n)
+            incarnation, nonce, head, _ = self._place(after.n)
             self._reach.seen()
             known = incarnation == after.incarnation and nonce == after.proof and is_whole
             if known and head == after.n:
                 return Batch(self.service, after, (), after, time.time())
         if known:
             return self._batch(after, after.n)
-        self._renew(after, is_same_history=nonce == after.proof)
+        self._renew(after)
         return None
+
+    @property
+    def complaint(self) -> str:
+        return self._keyless.complaint
 
     @property
     def is_incremental(self) -> bool:
@@ -95,7 +112,7 @@ class TriggerFeed:
         return Position(incarnation, head, nonce)
 
     def changed(self) -> bool:
-        return self._comparison is not None or self._reach.changed()
+        return self._reach.changed() or self._comparison is not None or self._keyless.is_due()
 
     def total(self, relation: Relation) -> int | None:
         return self._reach.count(relation) if self._reach.is_wal else None
@@ -152,9 +169,20 @@ class TriggerFeed:
         relation = next((r for table, r in self._relations.items() if self._ids[table] == number), None)
         if relation is None:
             return
-        cursor = self._reach.connection.execute(self._selects[relation.table], {"after": after, "up_to": up_to})
+        sql, values = self._selects[relation.table], {"after": after, "up_to": up_to}
+        if (
+            self._keyless.may_be_in(relation.table)
+            and self._reach.connection.execute(_select_keyless(relation, number), values).fetchone()
+        ):
+            self._keyless.suspect(relation.table)
+        with self._reach.readable(relation, sql, values, skip=1):
+            cursor = self._reach.connection.execute(sql, values)
         indexes = relation.key_indexes
-        while rows := cursor.fetchmany(FETCH_ROWS):
+        while True:
+            with self._reach.readable(relation, sql, values, skip=1):
+                rows = cursor.fetchmany(FETCH_ROWS)
+            if not rows:
+                return
             present = [row[1:] for row in rows if row[0]]
             gone = [tuple(row[1 + index] for index in indexes) for row in rows if not row[0]]
             yield Chunk(relation, present, gone)
@@ -182,28 +210,38 @@ class TriggerFeed:
         connection = self._reach.connection
         if not is_installed(connection):
             raise SourceChanged(f"the capture of '{self.service}' was removed from its database; it is installed again")
-        for relation in self._relations.values():
-            has_columns(relation, describe(connection, self.service, relation.table))
+        self._has_columns(list(self._relations.values()))
+        if not is_one_step(self._schema_version, version) and not self._is_installed_at(version):
+            return False
         if lost(connection, self._relations.values(), self._ids):
             return False
         self._schema_version = version
         return True
 
-    def _renew(self, after: Position, *, is_same_history: bool) -> None:
+    def _is_installed_at(self, version: int) -> bool:
+        """Whether the schema became this version by another read store's installing, which then saw what there was to see."""
+        return bool(self._reach.connection.execute(SQL["select_schema"]).fetchone() == (version,))
+
+    def _has_columns(self, relations: Sequence[Relation]) -> None:
+        for relation in relations:
+            has_columns(relation, describe(self._reach.connection, self.service, relation.table))
+
+    def _renew(self, after: Position) -> None:
         """Begins to compare what is held with the source, under a new incarnation unless only this consumer fell behind."""
+        relations = list(self._relations.values())
         with in_write(self._reach, INSTALL_BUSY_S) as connection:
-            for relation in self._relations.values():
-                has_columns(relation, describe(connection, self.service, relation.table))
-            installed = install(connection, self._consumer, self._read_store, list(self._relations.values()))
-            self._ids = installed.ids
+            self._has_columns(relations)
+            self._ids = install(connection, self._consumer, self._read_store, relations).ids
             incarnation, nonce, head, _ = self._place(after.n)
             (_, expired) = connection.execute(SQL["select_consumer"], {"consumer": self._consumer}).fetchone()
             is_mine = incarnation == after.incarnation
             if is_mine and nonce != after.proof and not expired:
                 connection.execute(SQL["renew_incarnation"])
             connection.execute(SQL["revive_consumer"], {"n": head, "consumer": self._consumer})
-        self._schema_version = self._reach.schema_version()
-        self._comparison = _Comparison(head, list(self._relations.values()))
+            self._schema_version = self._reach.schema_version()
+        self._selects = {relation.table: _select_marked(relation, self._ids[relation.table]) for relation in relations}
+        self._keyless.follow(relations)
+        self._comparison = _Comparison(head, relations)
 
     def _go_on(self, before: Position) -> Batch | None:
         comparison = self._comparison
@@ -214,8 +252,15 @@ class TriggerFeed:
         relation = comparison.relation
         found = self._reach.compare(relation, self._held, comparison.after, COMPARE_BUDGET_S)
         key = key_of(relation)
-        if found.rows or found.gone:
-            self.mark(relation, [*(key(row) for row in found.rows), *found.gone])
+        try:
+            if found.rows or found.gone:
+                self.mark(relation, [*(key(row) for row in found.rows), *found.gone])
+        except Unavailable as error:
+            comparison.failures += 1
+            if not is_locked(error) or comparison.failures > MARK_ATTEMPTS:
+                raise
+            return None
+        comparison.failures = 0
         comparison.advance(found.last, found.is_done, found.count)
         self.activity = f"comparing {relation.name}: {comparison.count:,} rows"
         return None
@@ -225,7 +270,7 @@ class _Comparison:
     """How far what is held was compared with the source, and where the log stood when that began."""
 
     def __init__(self, began: int, relations: list[Relation]) -> None:
-        self.began, self.count = began, 0
+        self.began, self.count, self.failures = began, 0, 0
         self.after: Key | None = None
         self._waiting = relations
 
@@ -251,5 +296,12 @@ def _select_marked(relation: Relation, number: int) -> str:
     )
     return (
         f"SELECT t.{quoted(relation.key[0])} IS NOT NULL, {columns} FROM (SELECT DISTINCT {', '.join(names)} FROM syncline_log "
-        f"WHERE seq > :after AND seq <= :up_to AND tbl = {number} AND {whole}) AS m LEFT JOIN {quoted(relation.table)} AS t ON {same}"
+        f"WHERE seq > :after AND seq <= :up_to AND tbl = {number} AND {whole}) AS m "
+        f"LEFT JOIN {quoted(relation.table)} AS t ON {same}"
     )
+
+
+def _select_keyless(relation: Relation, number: int) -> str:
+    """Whether a part of the log has a mark of a row whose key holds NULL."""
+    is_null = " OR ".join(f"k{position} IS NULL" for position in range(1, len(relation.key) + 1))
+    return f"SELECT 1 FROM syncline_log WHERE seq > :after AND seq <= :up_to AND tbl = {number} AND ({is_null}) LIMIT 1"

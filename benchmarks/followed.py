@@ -1,0 +1,58 @@
+"""The shop followed by Syncline within this process: the same store, feeds and relay as `syncline run` opens.
+
+`Relay.step` is one round of the loop that `syncline run` repeats: probe every source, read marks and current rows, apply them to
+mirrors and view, move the checkpoint; and every 0.25 s one sync of the read store and the deletion of applied marks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import shop
+
+from syncline.config import load_config
+from syncline.defining import definer
+from syncline.move.relay import Relay
+from syncline.services import FollowedService
+from syncline.stores.sqlite.read import SQLiteReadStore
+
+
+def write_project(folder: Path, *, view: str = shop.VIEW, name: str = shop.VIEW_NAME) -> Path:
+    """Writes syncline.toml and the view into `folder`, beside the databases. Returns the path of syncline.toml."""
+    sections = [
+        f'[service.{service}]\ndatabase = "sqlite:///{service}.db"\ncapture = "triggers"\n'
+        f"tables = [{', '.join(repr(table) for table in tables)}]\n"
+        for service, tables in shop.SERVICES.items()
+    ]
+    sections.append('[read_model.shop]\ndatabase = "sqlite:///read.db"\nviews = "views/*.sql"\n')
+    (folder / "views").mkdir(exist_ok=True)
+    (folder / "views" / f"{name}.sql").write_text(view)
+    path = folder / "syncline.toml"
+    path.write_text("\n".join(sections))
+    return path
+
+
+@contextmanager
+def opened_relay(folder: Path) -> Iterator[Relay]:
+    """The relay of the project in `folder`, not yet started."""
+    config = load_config(folder / "syncline.toml")
+    (model,) = config.read_models
+    services = [FollowedService(service) for service in config.services]
+    store = SQLiteReadStore(model.database)
+    try:
+        store.take_over("benchmark")
+        relay = Relay(store, services, definer(model.views, {service.name: service.capture for service in services}))
+        try:
+            yield relay
+        finally:
+            relay.close()
+    finally:
+        store.close()
+
+
+def catch_up(relay: Relay) -> None:
+    """Rounds until nothing is left to load, build or apply. Fails when a service does."""
+    while relay.step() or not relay.is_settled():
+        for following in relay.following.values():
+            if following.subscription.state == "failed":
+                raise SystemExit(f"{following.service.name}: {following.subscription.error}")

@@ -1,0 +1,137 @@
+"""Pages do what they say: the commands in ```sh blocks are run as a stranger would, and print what the next ```text block says.
+
+Each ```sh block is run by its own bash in one folder, with `python3` and `syncline` those of the running interpreter. Its output,
+stdout and stderr together, is compared with the next ```text block; a block without one must print nothing.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SET_UP_BLOCKS = 3
+"""How many blocks of the README make the services, the configuration and the first copy."""
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# On a terminal these are bars that are gone when the work is done, so the pages do not show them.
+_PROGRESS = re.compile(r"^(?:loading|building|comparing) [\w.]+: .*\n", re.MULTILINE)
+_VERSION_WARNING = re.compile(r"^warning: this Python has SQLite .*\n", re.MULTILINE)
+_MASKS = (
+    (re.compile(r"(no|\d+) warnings?$", re.MULTILINE), "N warnings"),
+    (re.compile(r"sl1\.[\w-]+"), "TOKEN"),
+    (re.compile(r"\b[0-9a-f]{12,16}\b"), "ID"),
+    (re.compile(r"pid \d+"), "pid N"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
+    (re.compile(r"\d+(\.\d+)? s\b"), "N s"),
+    (re.compile(r"^(\S+ +\S+ +live +\d+) +\d+ ", re.MULTILINE), r"\1 GENERATION "),
+    (re.compile(r"-{2,}"), "--"),
+    (re.compile(r"[ \t]+"), " "),
+    (re.compile(r" *\n"), "\n"),
+)
+
+IN_THAT_FOLDER = [*sorted((ROOT / "docs" / "how-to").glob("*.md")), ROOT / "docs" / "reference" / "read-store.md"]
+
+
+def test_the_readme_does_what_it_says_in_an_empty_folder(tmp_path: Path) -> None:
+    check_page(ROOT / "README.md", _folder(tmp_path), tmp_path)
+
+
+def test_the_quickstart_does_what_it_says_in_an_empty_folder(tmp_path: Path) -> None:
+    check_page(ROOT / "docs" / "quickstart.md", _folder(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("page", IN_THAT_FOLDER, ids=[page.stem for page in IN_THAT_FOLDER])
+def test_a_page_does_what_it_says_in_the_folder_that_the_readme_began(page: Path, tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    for block in blocks_of(ROOT / "README.md")[:SET_UP_BLOCKS]:
+        run_commands(block.commands, folder, tmp_path)
+    check_page(page, folder, tmp_path)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Commands, and what the page says that they print."""
+
+    line: int
+    commands: str
+    output: str
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The ```sh blocks of a page, in order, each with the ```text block that follows it before any other ```sh."""
+    text = page.read_text("utf-8")
+    found: list[Block] = []
+    for match in _BLOCK.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        if match[1] == "sh":
+            found.append(Block(line, match[2], ""))
+        elif match[1] == "text" and found and not found[-1].output:
+            found[-1] = Block(found[-1].line, found[-1].commands, match[2])
+    return found
+
+
+def run_commands(commands: str, folder: Path, home: Path) -> str:
+    """What the commands print, stdout and stderr as they come. Nothing that they started is left running."""
+    process = subprocess.Popen(
+        ["bash", "-c", commands],
+        cwd=folder,
+        env=_environment(home),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        return process.communicate(timeout=60)[0]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def masked(output: str) -> str:
+    """Output without what differs from run to run: tokens, identities, times, the width of a column of times, progress."""
+    text = _VERSION_WARNING.sub("", _PROGRESS.sub("", output))
+    for pattern, shown in _MASKS:
+        text = pattern.sub(shown, text)
+    return text.strip("\n")
+
+
+def check_page(page: Path, folder: Path, home: Path) -> None:
+    """Runs the page's blocks one after the other, and compares what each prints."""
+    blocks = blocks_of(page)
+    assert blocks, f"{page} shows nothing to run"
+    for block in blocks:
+        printed = run_commands(block.commands, folder, home)
+        assert masked(printed) == masked(block.output), f"{page.name}, line {block.line}: printed\n{printed}"
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """A stranger's environment: the programs of this interpreter first on the path, and the source if it is not installed."""
+    programs = home / "bin"
+    programs.mkdir(exist_ok=True)
+    for name, arguments in (("syncline", "-m syncline"), ("python3", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        program.chmod(0o755)
+    source = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    return {
+        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": source,
+    }
+
+
+def _folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    return folder

