@@ -1,10 +1,10 @@
 """The shop followed by Syncline within this process: the same store, feeds and relay as `syncline run` opens.
 
-`Relay.step` is one round of the loop that `syncline run` repeats: probe every source, read marks and current rows, apply them to
-mirrors and view, move the checkpoint; and every 0.25 s one sync of the read store and the deletion of applied marks.
+`Relay.step` is one round of the loop that `syncline run` repeats: probe every source, read marks and current rows, apply them
+to mirrors and view, move the checkpoint; and every 0.25 s one sync of the read store and the deletion of applied marks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def write_project(folder: Path, *, view: str = shop.VIEW, name: str = shop.VIEW_
 
 
 @contextmanager
-def opened_relay(folder: Path) -> Iterator[Relay]:
+def opened_relay(folder: Path, on_event: Callable[[str], None] = lambda event: None) -> Iterator[Relay]:
     """The relay of the project in `folder`, not yet started."""
     config = load_config(folder / "syncline.toml")
     (model,) = config.read_models
@@ -41,7 +41,8 @@ def opened_relay(folder: Path) -> Iterator[Relay]:
     store = SQLiteReadStore(model.database)
     try:
         store.take_over("benchmark")
-        relay = Relay(store, services, definer(model.views, {service.name: service.capture for service in services}))
+        captures = {service.name: service.capture for service in services}
+        relay = Relay(store, services, definer(model.views, captures), on_event=on_event)
         try:
             yield relay
         finally:

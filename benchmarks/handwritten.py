@@ -1,20 +1,23 @@
 """The yardstick: what a good engineer would write by hand to keep just this one view, with the same promises.
 
-The same: keys of changed rows logged by triggers; marks and current rows read in one snapshot of the source; mirrors, view, change
-feed and checkpoint changed in one transaction a batch; only rows that differ are written, to mirrors and view; marks deleted at the
-source after a sync of the read store, every 0.25 s. Left out, because one view alone can do without: incarnations and nonces (a
-restored source goes unnoticed), fencing of a second relay, what `status` shows, several consumers of one log, loading while serving.
+The same: keys of changed rows logged by triggers; marks and current rows read in one snapshot of the source; mirrors, view,
+change feed and checkpoint changed in one transaction a batch; only rows that differ are written, to mirrors and view; marks
+deleted at the source after a sync of the read store, every 0.25 s. Left out, since one view alone can do without: incarnations
+and nonces (a restored source goes unnoticed), fencing of a second relay, what `status` shows, several consumers of one log,
+parking of what cannot be computed, serving while loading.
 
 With `with_difference=False` every affected row of the view is written anew, and no change feed is kept.
 """
 
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
 import shop
 
 SYNC_INTERVAL_S = 0.25
+PROBE_INTERVAL_S = 0.004
 CHECKPOINT_PAGES = 20_000
 
 _READ_STORE = """
@@ -167,7 +170,7 @@ class _Source:
         self.connection = sqlite3.connect(path, timeout=5, isolation_level=None, cached_statements=256)
         self.connection.execute("PRAGMA wal_autocheckpoint = 0")
         self.connection.execute("PRAGMA synchronous = NORMAL")
-        self._numbers = {number: table for number, table in enumerate(tables, 1)}
+        self._numbers = dict(enumerate(tables, 1))
         self._seen, self._applied, self._forgotten = -1, 0, 0
         self.connection.execute("BEGIN IMMEDIATE")
         self.connection.execute("CREATE TABLE hand_log (seq INTEGER PRIMARY KEY, tbl INTEGER, k1, k2)")
@@ -265,3 +268,18 @@ def _triggers(table: str, number: int) -> list[str]:
 _UPSERT = {table: _upsert(table) for table in _COLUMNS}
 _DELETE = {table: f"DELETE FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in key)}" for table, key in _KEYS.items()}
 _SELECT_MARKED = {table: _select_marked(table) for table in _COLUMNS}
+
+
+def main() -> None:
+    """Follows the shop in the folder that the command line names, until ended by a signal."""
+    relay = HandwrittenRelay(Path(sys.argv[1]))
+    relay.load()
+    relay.build()
+    print("ready", flush=True)
+    while True:
+        if not relay.step():
+            time.sleep(PROBE_INTERVAL_S)
+
+
+if __name__ == "__main__":
+    main()

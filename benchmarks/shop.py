@@ -61,9 +61,9 @@ _FILL = {
         f"WHERE n <= max(:count / {ORDERS_A_CUSTOMER}, 1)",
         f"INSERT INTO orders SELECT n, 1 + n * 7919 % max(:count / {ORDERS_A_CUSTOMER}, 1), 'placed', "
         "date('2024-01-01', printf('+%d days', n % 365)) FROM numbers",
-        "INSERT INTO order_lines SELECT n, line.column1, printf('SKU-%05d', (n * 31 + line.column1) % 20000), 1 + (n + line.column1) % 4, "
-        f"100 + (n * 17 + line.column1 * 331) % 9900 FROM numbers, (VALUES {', '.join(f'({n})' for n in range(1, LINES_AN_ORDER + 1))}) "
-        "AS line",
+        "INSERT INTO order_lines SELECT n, line.column1, printf('SKU-%05d', (n * 31 + line.column1) % 20000), "
+        "1 + (n + line.column1) % 4, 100 + (n * 17 + line.column1 * 331) % 9900 FROM numbers, "
+        f"(VALUES {', '.join(f'({n})' for n in range(1, LINES_AN_ORDER + 1))}) AS line",
     ),
     "inventory": ("INSERT INTO reservations SELECT n, 'reserved', printf('W%02d', n % 20) FROM numbers",),
     "payments": ("INSERT INTO payments SELECT n, 'open', 'card' FROM numbers",),
@@ -104,13 +104,12 @@ def rows_held(orders: int) -> int:
 class Writer:
     """The services' own programs: changes payments and orders at random, one transaction a batch.
 
-    `hot` limits the changes to that many orders, spread evenly over all.
+    `hot` limits the changes to that many orders, the newest.
     """
 
     def __init__(self, folder: Path, orders: int, *, seed: int = 1, hot: int | None = None) -> None:
         self._random = random.Random(seed)
-        step = max(orders // hot, 1) if hot else 1
-        self._orders: Sequence[int] = range(1, orders + 1, step)[: hot or orders]
+        self._orders: Sequence[int] = range(1, orders + 1)[-(hot or orders) :]
         self._connections = {service: open_as_owner(database(folder, service)) for service in _CHANGES}
         self._next = 0
 

@@ -1,7 +1,7 @@
 """Where the time of a block goes, statement by statement: a tool for whoever makes the engine faster.
 
-Connections opened inside `timed_connections` add up the time that SQLite spends in each statement, the fetching of rows included;
-what is left of the whole is Python's. Timing costs about half a microsecond a call.
+Connections opened inside `timed_connections` add up the time that SQLite spends in each statement, the fetching of rows
+included; what is left of the whole is Python's. Timing costs about half a microsecond a call.
 """
 
 import sqlite3

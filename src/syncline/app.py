@@ -94,6 +94,8 @@ class App:
                 with self._opened_relay(model, on_progress, _silent) as (relay, _):
                     while relay.step() or not relay.is_settled():
                         time.sleep(0)
+                    if relay.build_error is not None:
+                        raise relay.build_error
                     relay.forget_all()
             finally:
                 lease.release()

@@ -12,6 +12,7 @@ from syncline.read.maintain.plan import ViewPlan, Walk
 from syncline.read.maintain.schema import catalog_of
 from syncline.services import Described, FollowedService
 from syncline.stores.sqlite.connection import library_version
+from syncline.trial import try_views
 
 SAFE_SQLITE = (3, 51, 3)
 """The first SQLite in which two connections that write or checkpoint at the same moment cannot damage a WAL database."""
@@ -67,7 +68,10 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
         relations = [relation for name in model.services for relation in described[name].relations]
         definitions, refused = define_views(model.views, catalog_of(relations))
         faults += all_faults(refused)
-        reports += [_report(model, definition, relations) for definition in definitions]
+        captures = {name: services[name].capture for name in model.services}
+        trial = try_views(captures, [] if refused else definitions, relations)
+        faults += trial.faults
+        reports += [_report(model, each, relations, trial.scans.get(each.view.name, ())) for each in definitions]
     if faults:
         raise InvalidDefinition(faults)
     used = {service for model in config.read_models for service in model.services}
@@ -103,7 +107,9 @@ def _journal_warnings(services: Mapping[str, FollowedService], described: Mappin
     ]
 
 
-def _report(model: ReadModelConfig, definition: Definition, relations: Sequence[Relation]) -> ViewReport:
+def _report(
+    model: ReadModelConfig, definition: Definition, relations: Sequence[Relation], scans: Sequence[str]
+) -> ViewReport:
     plan = definition.own_plan
     names = {f"{relation.service}__{relation.table}".lower(): relation.name for relation in relations}
     hidden = [each for each in definition.plans if each.is_hidden]
@@ -116,7 +122,7 @@ def _report(model: ReadModelConfig, definition: Definition, relations: Sequence[
         tuple(sorted(names.get(source, source) for source in definition.reads)),
         tuple(_walk(each, walk, names) for each in [plan, *hidden] for walk in each.walks),
         tuple(sorted({f"{i.source} ({', '.join(i.expressions)})" for each in definition.plans for i in each.indexes})),
-        tuple(warning for each in definition.plans for warning in each.warnings),
+        (*(warning for each in definition.plans for warning in each.warnings), *(f"a scan: {scan}" for scan in scans)),
         ";\n".join(each.recompute.replace("syncline:", "") for each in definition.plans),
     )
 

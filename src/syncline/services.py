@@ -8,6 +8,7 @@ from syncline.config import ServiceConfig
 from syncline.errors import StoreError, SynclineError
 from syncline.messages import Relation
 from syncline.move.feed import Feed
+from syncline.read.maintain.schema import mirror_id
 from syncline.stores.protocols import ReadStore
 from syncline.stores.sqlite.look import PollingLook, TriggerLook
 from syncline.stores.sqlite.polling import PollingFeed
@@ -70,7 +71,12 @@ class FollowedService:
         """A feed for one read store. Raises Unavailable when the database cannot be used."""
         config = self.config
         if self.capture == "triggers":
-            return TriggerFeed(config.name, config.database, store.consumer, store.path, store.held)
+
+            def is_loading(relation: Relation) -> bool:
+                table = mirror_id(relation.service, relation.table)
+                return any(each == table for each, _ in store.loading(config.name))
+
+            return TriggerFeed(config.name, config.database, store.consumer, store.path, store.held, is_loading)
         return PollingFeed(
             config.name,
             config.database,

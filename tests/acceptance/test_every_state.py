@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-
 from tests.crash import bank
 from tests.crash.processes import Bank, wait_until
 

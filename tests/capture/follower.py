@@ -118,7 +118,8 @@ class Follower:
 
     def _new_feed(self) -> Feed:
         if self.capture == "triggers":
-            return TriggerFeed(SERVICE, str(self.source), self.store.consumer, self.store.path, self.store.held)
+            consumer, path, held = self.store.consumer, self.store.path, self.store.held
+            return TriggerFeed(SERVICE, str(self.source), consumer, path, held, self._is_loading)
         return PollingFeed(
             SERVICE,
             str(self.source),
@@ -139,6 +140,9 @@ class Follower:
         while self.feed.changed() or loaded:
             assert time.monotonic() < deadline, "the feed never came to rest"
             loaded = self.step(loaded)
+
+    def _is_loading(self, relation: Relation) -> bool:
+        return any(table == mirror_id(SERVICE, relation.table) for table, _ in self.store.loading(SERVICE))
 
     def _load(self) -> list[str]:
         assert self.feed is not None

@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
-from syncline.stores.sqlite.triggers import TriggerFeed
 from tests.capture.follower import Follower
 from tests.capture.random_sources import random_source, random_transaction, run
+
+from syncline.stores.sqlite.triggers import TriggerFeed
 
 CAPTURES = ["triggers", "polling"]
 MODES = ["wal", "delete"]

@@ -1,8 +1,8 @@
 """kill -9 of `syncline run` at random moments, with writers going on and a reader that checks every state meanwhile.
 
 A kill belongs to a phase: what the relay is at when it is killed. After each kill the read store is opened and checked as it was
-left: an older vector is fine, a torn one is not. Then another `syncline run` goes on from there, and nobody helps it. At the end of
-a phase the writers stop, and all that they wrote is there, once. What it is compared with is told in `bank.py`.
+left: an older vector is fine, a torn one is not. Then another `syncline run` goes on from there, and nobody helps it. At the end
+of a phase the writers stop, and all that they wrote is there, once. What it is compared with is told in `bank.py`.
 """
 
 import random
@@ -13,9 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
 from tests.crash import bank
-from tests.crash.processes import Bank, Process, Run, is_over, kill, wait_until
+from tests.crash.processes import Bank, Process, Run, kill, wait_until
 
 ARCHIVE_ROWS = 20_000
 PAUSE_S = 0.02
@@ -137,9 +136,9 @@ class Killer:
         self._variant += 1
         text = bank.VIEWS["archived"].replace("c.city", f"c.city, a.cents * {self._variant} AS scaled")
         (self.made.folder / "views" / "archived.sql").write_text(text)
-        self.current = self.made.run()
-        wait_until(lambda: self.made.phase() == "rebuild" or is_over(run.process, 0), "the changed view is built beside")
-        self.kill("changed")
+        self.current = run = self.made.run()
+        wait_until(lambda: self.made.phase() == "rebuild" or run.process.poll() is not None, "the changed view is built beside")
+        self.kill("changed", LONGEST_DELAY_S / 2)
 
     def standby(self, _: int) -> None:
         """A second relay stands by, and takes over at once."""

@@ -118,6 +118,10 @@ class World:
         self.store = SQLiteReadStore(":memory:")
         self.connection: sqlite3.Connection = self.store._connection
         self.oracle = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
+        if any(column.collation == "RTRIM" for each in self.tables for column in each.relation.columns):
+            # Before SQLite 3.41 the Bloom filter of an automatic index loses rows that are equal under RTRIM only.
+            for connection in (self.connection, self.oracle):
+                connection.execute("PRAGMA automatic_index = OFF")
         for service in self.services:
             self.oracle.execute(f"ATTACH ':memory:' AS {service}")
         for each in self.tables:

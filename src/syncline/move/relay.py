@@ -22,6 +22,8 @@ from syncline.stores.protocols import ReadStore
 PROBE_INTERVAL_S = 0.004
 SCAN_BUDGET_S = 0.004
 BUILD_BUDGET_S = 0.02
+BUILD_RETRY_S = 1.0
+BUILD_PAUSE_S = 1.0
 ACKNOWLEDGE_INTERVAL_S = 0.25
 HEARTBEAT_INTERVAL_S = 1.0
 TRIM_INTERVAL_S = 30.0
@@ -82,6 +84,9 @@ class Relay:
         self._on_event, self._on_progress = on_event, on_progress
         self._is_defined = False
         self._built: dict[str, tuple[int, int]] = {}
+        self._build_at, self._build_error = 0.0, ""
+        self.build_error: StoreError | None = None
+        self._build_at = 0.0
         self._last_sync = self._last_heartbeat = self._last_trim = time.monotonic()
 
     def run(self, stop: threading.Event, *, between: Callable[[], bool] = lambda: False) -> None:
@@ -105,7 +110,7 @@ class Relay:
         worked = False
         for following in self.following.values():
             worked |= self._turn(following, now)
-        if self.store.is_building():
+        if self.store.is_building() and now >= self._build_at:
             worked |= self._build()
         self._keep_house(now, is_idle=not worked)
         return worked
@@ -132,7 +137,7 @@ class Relay:
         """Whether nothing is left to load, build or apply, as far as the last round saw; a failed service is not waited for."""
         states = {following.subscription.state for following in self.following.values()}
         is_quiet = states <= {"live", "failed"} and self._is_defined
-        return is_quiet and ("failed" in states or not self.store.is_building())
+        return is_quiet and ("failed" in states or self.build_error is not None or not self.store.is_building())
 
     def mark(self, relation: Relation, keys: Sequence[Key]) -> None:
         """Makes the next batch of the relation's service bring these keys, whatever they were. Raises Unavailable."""
@@ -259,7 +264,29 @@ class Relay:
                 following.feed.mark(relation, ())
 
     def _build(self) -> bool:
-        worked = self.store.build(BUILD_BUDGET_S)
+        """Builds for some milliseconds. A fault of the store leaves the feeds following; the build is tried again after a pause."""
+        try:
+            """Works on what is being built; what the store cannot do now is told, and tried again after a pause."""
+        if time.monotonic() < self._build_at:
+            return False
+        try:
+            worked = self.store.build(BUILD_BUDGET_S)
+        except Fenced:
+            raise
+        except StoreError as error:
+            if str(error) != self._build_error:
+                self._say(f"building: {error}; trying again")
+            self._build_at, self._build_error = time.monotonic() + BUILD_RETRY_S, str(error)
+            return False
+        self._build_error = ""
+        except Fenced:
+            raise
+        except StoreError as error:
+            if str(error) != str(self.build_error):
+                self._say(f"a view cannot be built now: {error}")
+            self.build_error, self._build_at = error, time.monotonic() + BUILD_PAUSE_S
+            return False
+        self.build_error = None
         for table, done, total in self.store.building():
             if self._built.get(table) != (done, total):
                 self._built[table] = (done, total)

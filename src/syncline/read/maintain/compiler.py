@@ -15,10 +15,10 @@ from syncline.read.maintain import graph, keys, partition
 from syncline.read.maintain.parse import Parsed, parse, placeholder, to_sql
 from syncline.read.maintain.partition import WHOLE, Partition
 from syncline.read.maintain.plan import DELTA, KEYS, Index, ViewPlan, Walk, without_prefixes
-from syncline.read.maintain.query import Block, Use, build_block, is_aggregate, line_of
+from syncline.read.maintain.query import Block, Use, build_block, folds, is_aggregate, line_of, may_fail
 from syncline.read.maintain.refuse import order_dependent_windows, refuse_block, refuse_inexact, refuse_tree
 from syncline.read.maintain.schema import Catalog, Classes, Source, affinity
-from syncline.read.maintain.values import Kind, as_column, kind_of
+from syncline.read.maintain.values import Kind, as_column, collation_of, has_column_collation, kind_of
 from syncline.read.view import View
 
 
@@ -515,6 +515,7 @@ def _restricted(branch: _Branch) -> exp.Select:
     owner = branch.partition.owner
     if owner is None:
         return select
+    _turn_memberships(branch.block, select)
     ordered = _join_order(branch, owner)
     conditions = [
         (exp.EQ if is_not_null else exp.NullSafeEQ)(
@@ -534,6 +535,47 @@ def _restricted(branch: _Branch) -> exp.Select:
     select.set("joins", [_join(use) for use in ordered])
     select.set("where", exp.Where(this=exp.and_(*conditions, copy=False)))
     return select
+
+
+def _turn_memberships(block: Block, copy: exp.Select) -> None:
+    """`x IN (SELECT y …)` as EXISTS (SELECT 1 … x = y): SQLite would read all of an IN that names nothing around it.
+
+    Only where both say the same: where IN is an equality (`graph.is_equality`) by the collation that IN compares with.
+    """
+    copies = dict(zip(map(id, block.select.walk()), copy.walk(), strict=True))
+    turned: list[tuple[exp.Expression, exp.Expression]] = []
+    for part in block.everything_below():
+        for child in part.children:
+            membership = graph.membership_of(child)
+            if membership is None or not graph.is_equality(part, child, membership) or not _may_be_turned(part, child, membership):
+                continue
+            inner = copies[id(child.select)]
+            assert isinstance(inner, exp.Select)
+            equalities = [
+                exp.EQ(this=copies[id(mine)].copy(), expression=copies[id(theirs)].copy())
+                for mine, theirs in graph.pairs_of(child, membership)
+            ]
+            turned.append((copies[id(membership)], inner))
+            where = inner.args.get("where")
+            conditions = [*equalities, *([exp.paren(where.this, copy=False)] if where is not None else [])]
+            inner.set("where", exp.Where(this=exp.and_(*conditions, copy=False)))
+    for membership_copy, inner in reversed(turned):
+        inner.set("expressions", [exp.Literal.number(1)])
+        inner.set("distinct", None)
+        membership_copy.replace(exp.Exists(this=inner.copy()))
+
+
+def _may_be_turned(block: Block, child: Block, membership: exp.In) -> bool:
+    pairs = graph.pairs_of(child, membership)
+    names = {use.alias.lower() for use in child.uses}
+    groups = {keys.attribute(group) for group in child.group_expressions()}
+    for mine, theirs in pairs:
+        is_shadowed = any(column.table.lower() in names for column in mine.find_all(exp.Column))
+        is_alike = has_column_collation(mine) or collation_of(child, theirs) == "BINARY"
+        is_of_rows = not folds(theirs) and (not child.is_grouped or keys.attribute(theirs) in groups)
+        if is_shadowed or not is_alike or not is_of_rows or folds(mine):
+            return False
+    return True
 
 
 def _join(use: Use) -> exp.Join:
@@ -637,39 +679,41 @@ def _indexes(branch: _Branch) -> list[Index]:
         return []
     wanted: list[Index] = []
 
-    def add(use: Use, expressions: Sequence[exp.Expression]) -> None:
-        names = tuple(dict.fromkeys(_bare(expression) for expression in expressions))
-        if names:
-            wanted.append(Index(use.source.id, names))
+    def add(use: Use, edges: Sequence[graph.Edge]) -> None:
+        _refuse_failing([e for edge in edges for e in (edge.near_expression, edge.far_expression)])
+        if terms := tuple(dict.fromkeys(edge.index_term for edge in edges)):
+            wanted.append(Index(use.source.id, terms))
 
-    add(owner, branch.partition.expressions)
-    for part in branch.block.everything_below():
-        for use in part.uses:
-            path = graph.find_path(branch.edges, use, owner, branch.partition.expressions)
-            for hop in path.hops if path is not None else ():
-                add(hop.use, [edge.far_expression for edge in hop.edges])
+    block, parts = branch.block, list(branch.block.everything_below())
+    _refuse_failing(branch.partition.expressions)
+    terms = (graph.index_term(block, e, collation_of(block, e)) for e in branch.partition.expressions)
+    wanted.append(Index(owner.source.id, tuple(dict.fromkeys(terms))))
+    for use in (use for part in parts for use in part.uses):
+        path = graph.find_path(branch.edges, use, owner, branch.partition.expressions)
+        for hop in path.hops if path is not None else ():
+            add(hop.use, hop.edges)
     placed: list[Use] = []
     for use in _join_order(branch, owner):
-        add(use, [edge.far_expression for edge in _edges_into(branch, use, placed)])
+        add(use, _edges_into(branch, use, placed))
         placed.append(use)
-    for part in branch.block.everything_below():
-        if part is not branch.block:
-            inside = set(part.uses)
-            for use in part.uses:
-                outward = [e for e in branch.edges if e.far is use and e.near not in inside]
-                add(use, [e.far_expression for e in outward])
-                add(use, [e.far_expression for e in branch.edges if e.far is use and e.near in inside])
+    for part in parts[1:]:
+        inside = set(part.uses)
+        for use in part.uses:
+            add(use, [e for e in branch.edges if e.far is use and e.near not in inside])
+            add(use, [e for e in branch.edges if e.far is use and e.near in inside])
     return wanted
 
 
-def _bare(expression: exp.Expression) -> str:
-    """An expression over one table, as an index on that table spells it: the bare name for a column."""
-    if isinstance(expression, exp.Column):
-        return expression.name
-    copy = expression.copy()
-    for column in copy.find_all(exp.Column):
-        column.set("table", None)
-    return f"({to_sql(copy)})"
+def _refuse_failing(expressions: Sequence[exp.Expression]) -> None:
+    """What affected keys are found by must not fail, or one bad value would stop the whole read store."""
+    for expression in expressions:
+        if may_fail(expression):
+            raise UnsupportedQuery(
+                _plain(to_sql(expression)),
+                "rows are grouped or joined by it, and it fails for some values, for example malformed JSON",
+                "Compute it in an inner SELECT, (SELECT key, … AS name FROM …) AS d, and use d.name: then only such rows are held back",
+                line=line_of(expression),
+            )
 
 
 def _output_column(block: Block, output: exp.Expression, *, all_not_null: bool) -> Column:

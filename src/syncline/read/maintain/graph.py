@@ -15,6 +15,7 @@ from sqlglot import exp
 from syncline.read.maintain.parse import to_sql
 from syncline.read.maintain.query import Block, Use, folds, split_and
 from syncline.read.maintain.schema import is_same_kind
+from syncline.read.maintain.values import collation_of, has_column_collation
 
 _STRICT = (
     exp.Column, exp.Identifier, exp.Literal, exp.Paren, exp.Collate, exp.Var, exp.Cast, exp.DataType, exp.Neg, exp.Add, exp.Sub,
@@ -28,6 +29,7 @@ class Edge:
     """`near = far`, where each side reads one table only. Usable when `after` is empty or one of them was visited.
 
     `is_turned`: it was written `far = near`. The left side of a comparison gives the collation, so it stays on the left.
+    `index_term` is what an index on `far` must hold to serve it.
     """
 
     near: Use
@@ -36,6 +38,7 @@ class Edge:
     far_expression: exp.Expression
     after: frozenset[Use]
     is_turned: bool
+    index_term: str
 
     def is_open(self, visited: set[Use]) -> bool:
         return not self.after or bool(self.after & visited)
@@ -192,23 +195,35 @@ def _edges(block: Block, condition: exp.Expression, after: frozenset[Use]) -> It
 
 
 def _membership_edges(block: Block, child: Block) -> Iterator[Edge]:
-    """`x IN (SELECT y …)` is an equality of x and y for the subquery's rows.
+    """`x IN (SELECT y …)` is an equality of x and y for the subquery's rows."""
+    membership = membership_of(child)
+    if membership is not None and is_equality(block, child, membership):
+        for mine, theirs in pairs_of(child, membership):
+            yield from _pair(block, mine, child, theirs, frozenset(child.uses))
 
-    Where more than its truth shows (NOT IN, or IN as a value), a NULL on either side lets any row of the subquery decide between
-    false and unknown: then it is an equality only if no NULL can be there.
-    """
+
+def membership_of(child: Block) -> exp.In | None:
+    """The IN that a subquery stands in."""
     parent = child.select.parent
-    membership = parent.parent if isinstance(parent, exp.Subquery) else parent
-    if not isinstance(membership, exp.In):
-        return
+    around = parent.parent if isinstance(parent, exp.Subquery) else parent
+    return around if isinstance(around, exp.In) else None
+
+
+def pairs_of(child: Block, membership: exp.In) -> list[tuple[exp.Expression, exp.Expression]]:
+    """What is compared: each expression on the left of IN with the subquery's output in its place."""
     left = membership.this.unnest()
     lefts = left.expressions if isinstance(left, exp.Tuple) else [left]
-    rights = [output.unalias() for output in child.select.expressions]
-    is_certain = all(_is_never_null(block, e) for e in lefts) and all(_is_never_null(child, e) for e in rights)
-    after = frozenset(child.uses)
-    if is_certain or _only_truth_counts(membership):
-        for mine, theirs in zip(lefts, rights, strict=False):
-            yield from _pair(block, mine, child, theirs, after)
+    return list(zip(lefts, (output.unalias() for output in child.select.expressions), strict=False))
+
+
+def is_equality(block: Block, child: Block, membership: exp.In) -> bool:
+    """Whether IN may be read as "a row of the subquery is equal".
+
+    Where more than its truth shows (NOT IN, or IN as a value), a NULL on either side lets any row of the subquery decide between
+    false and unknown: then it may be only if no NULL can be there.
+    """
+    is_certain = all(_is_never_null(block, mine) and _is_never_null(child, theirs) for mine, theirs in pairs_of(child, membership))
+    return is_certain or _only_truth_counts(membership)
 
 
 def _only_truth_counts(condition: exp.Expression) -> bool:
@@ -231,8 +246,28 @@ def _pair(
 ) -> Iterator[Edge]:
     one, other = _only_use(left_block, left, after), _only_use(right_block, right, after)
     if one is not None and other is not None and one is not other:
-        yield Edge(one, left, other, right, after, is_turned=False)
-        yield Edge(other, right, one, left, after, is_turned=True)
+        collation = _compared_by(left_block, left, right_block, right)
+        yield Edge(one, left, other, right, after, False, index_term(right_block, right, collation))
+        yield Edge(other, right, one, left, after, True, index_term(left_block, left, collation))
+
+
+def _compared_by(left_block: Block, left: exp.Expression, right_block: Block, right: exp.Expression) -> str:
+    """The collation of `left = right`: an explicit one, else a column's, the left side first."""
+    sides = ((left_block, left), (right_block, right))
+    explicit = (collation_of(block, side) for block, side in sides if side.find(exp.Collate) is not None)
+    of_columns = (collation_of(block, side) for block, side in sides if has_column_collation(side))
+    return next(explicit, None) or next(of_columns, "BINARY")
+
+
+def index_term(block: Block, expression: exp.Expression, collation: str) -> str:
+    """An expression over one table as an index on that table spells it: the bare name for a column with its own collation."""
+    bare = expression.copy()
+    for column in bare.find_all(exp.Column):
+        column.set("table", None)
+    own = collation_of(block, expression) if has_column_collation(expression) or expression.find(exp.Collate) else "BINARY"
+    if own != collation:
+        return f"({to_sql(bare)}) COLLATE {collation}"
+    return expression.name if isinstance(expression, exp.Column) else f"({to_sql(bare)})"
 
 
 def _only_use(block: Block, expression: exp.Expression, after: frozenset[Use]) -> Use | None:

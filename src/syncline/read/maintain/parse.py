@@ -70,7 +70,7 @@ def placeholder(source_id: str) -> str:
 
 def render(template: str, tables: Mapping[str, str]) -> str:
     """Generated SQL with every placeholder replaced by its physical table, quoted."""
-    return _PLACEHOLDER.sub(lambda found: tables[found[1]], template)
+    return _PLACEHOLDER.sub(lambda found: '"' + tables[found[1]].replace('"', '""') + '"', template)
 
 
 def to_sql(node: exp.Expression) -> str:

@@ -196,6 +196,16 @@ def folds(expression: exp.Expression) -> bool:
     return any(isinstance(node, exp.Query | exp.Window) or is_aggregate(node) for node in expression.walk())
 
 
+def may_fail(expression: exp.Expression) -> bool:
+    """Whether an expression may raise an error for some values, not just give NULL."""
+    failing = (exp.JSONExtract, exp.JSONExtractScalar, exp.JSONObject, exp.JSONArray, exp.Abs, exp.ParseJSON, exp.JSONType)
+    return any(
+        isinstance(node, failing)
+        or (isinstance(node, exp.Anonymous) and node.name.lower().startswith("json") and node.name.lower() != "json_valid")
+        for node in expression.walk()
+    )
+
+
 def line_of(node: exp.Expression | None) -> int:
     """The line of the query's text on which a node begins, as far as the parser kept it; 0 if unknown."""
     if node is None:

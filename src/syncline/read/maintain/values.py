@@ -73,6 +73,13 @@ def collation_of(block: Block, expression: exp.Expression) -> str:
     return block.column_of(expression).collation.upper() if isinstance(expression, exp.Column) else "BINARY"
 
 
+def has_column_collation(expression: exp.Expression) -> bool:
+    """Whether an expression compares as a column does: it is one, but for parentheses and CAST."""
+    while isinstance(expression, exp.Paren | exp.Cast):
+        expression = expression.this
+    return isinstance(expression, exp.Column)
+
+
 def _declared(block: Block, node: exp.Expression) -> str:
     """As SQLite finds the affinity of an expression: https://sqlite.org/datatype3.html#affinity_of_expressions."""
     if isinstance(node, exp.Paren | exp.Collate):

@@ -93,9 +93,7 @@ class Builds:
                 self._connection.execute(f"DROP TABLE IF EXISTS {quoted(_list_table(stored))}")
                 self._run("delete_build", stored=stored)
                 parking.rename(stored, plan.name)
-            self._connection.execute(f"DROP TABLE IF EXISTS {quoted(changes_table(name))}")
-            self._connection.execute(create_changes(definition.own_plan))
-            self._connection.execute(f"INSERT INTO {quoted(changes_table(name))} (op) VALUES ('reset')")
+            self._reset_changes(definition.own_plan)
             self._run(
                 "upsert_view",
                 name=name,
@@ -106,6 +104,15 @@ class Builds:
                 progress="",
                 error=None,
             )
+
+    def _reset_changes(self, plan: ViewPlan) -> None:
+        """Begins the change feed anew with a reset, numbered on from the old one so that a reader who remembers a number sees it."""
+        feed = quoted(changes_table(plan.name))
+        exists = (changes_table(plan.name),) in self._run("select_tables").fetchall()
+        last = self._connection.execute(f"SELECT max(seq) FROM {feed}").fetchone()[0] if exists else None
+        self._connection.execute(f"DROP TABLE IF EXISTS {feed}")
+        self._connection.execute(create_changes(plan))
+        self._connection.execute(f"INSERT INTO {feed} (seq, op) VALUES (?, 'reset')", ((last or 0) + 1,))
 
     def drop_unowned(self, definitions: Definitions) -> None:
         """Drops tables and indexes that no definition needs any more."""

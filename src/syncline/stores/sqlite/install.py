@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from syncline.messages import Relation
-from syncline.stores.sqlite.source import UniqueIndex, hidden_row_number, unique_indexes
+from syncline.stores.sqlite.source import UniqueIndex, row_number_names, unique_indexes
 from syncline.stores.sqlite.tables import quoted
 from syncline.stores.statements import load_statements
 
@@ -128,11 +128,14 @@ def uninstall(connection: sqlite3.Connection, read_store: str | None) -> list[st
     return [*(f"consumer {consumer}" for consumer in mine), *dropped]
 
 
-def triggers_of(relation: Relation, number: int, unique: Sequence[UniqueIndex], row_number: str = "") -> dict[str, str]:
+def triggers_of(
+    relation: Relation, number: int, unique: Sequence[UniqueIndex], row_numbers: Sequence[str] = ()
+) -> dict[str, str]:
     """CREATE TRIGGER statements by name.
 
-    `number` is the table's in the log, `unique` its unique indexes, `row_number` what its row number is called where that is no
-    column: through either a REPLACE removes a row for which SQLite runs no trigger, so it is marked before.
+    `number` is the table's in the log, `unique` its unique indexes, `row_numbers` the names of its row number. Through a unique
+    index, and through the row number, a REPLACE removes a row for which SQLite runs no trigger, so it is marked before. UPDATE OF
+    compares names as they are written in SET, so those of the row number may stand there.
     """
     table, key = quoted(relation.table), [quoted(name) for name in relation.key]
     base = f"syncline_{relation.table}"
@@ -142,29 +145,28 @@ def triggers_of(relation: Relation, number: int, unique: Sequence[UniqueIndex], 
     def mark(row: str) -> str:
         return f"{into} VALUES (random(), {number}, {', '.join(f'{row}.{name}' for name in key)});"
 
+    def of(names: Sequence[str]) -> str:
+        is_key = relation.is_rowid_key and set(relation.key) & set(names)
+        return f" OF {', '.join([*map(quoted, names), *(row_numbers if is_key else ())])}"
+
     key_changed = " OR ".join(f"OLD.{name} IS NOT NEW.{name}" for name in key)
-    of_key = "" if relation.is_rowid_key else f" OF {', '.join(key)}"
     bodies = {
         f"{base}_insert": f"AFTER INSERT ON {table} BEGIN {mark('NEW')} END",
         f"{base}_update": f"AFTER UPDATE ON {table} BEGIN {mark('NEW')} END",
-        f"{base}_rekey": f"AFTER UPDATE{of_key} ON {table} WHEN {key_changed} BEGIN {mark('OLD')} END",
+        f"{base}_rekey": f"AFTER UPDATE{of(relation.key)} ON {table} WHEN {key_changed} BEGIN {mark('OLD')} END",
         f"{base}_delete": f"AFTER DELETE ON {table} BEGIN {mark('OLD')} END",
     }
     victim = f"{into} SELECT random(), {number}, {', '.join(key)} FROM {table} WHERE"
     other = " OR ".join(f"{name} IS NOT OLD.{name}" for name in key)
-    if row_number:
-        same = f"{victim} {row_number} = NEW.{row_number};"
-        bodies[f"{base}_replace0"] = f"BEFORE INSERT ON {table} BEGIN {same} END"
-        renumbered = f"OLD.{row_number} IS NOT NEW.{row_number}"
-        bodies[f"{base}_rereplace0"] = f"BEFORE UPDATE ON {table} WHEN {renumbered} BEGIN {same} END"
+    if row_numbers and not relation.is_rowid_key:
+        same = f"{victim} {row_numbers[0]} = NEW.{row_numbers[0]}"
+        bodies[f"{base}_replace0"] = f"BEFORE INSERT ON {table} BEGIN {same}; END"
+        bodies[f"{base}_rereplace0"] = f"BEFORE UPDATE OF {', '.join(row_numbers)} ON {table} BEGIN {same} AND ({other}); END"
     for position, index in enumerate(unique, 1):
         same = f"{victim} {_same_entry(index)}"
-        is_named = (
-            not index.is_computed and not index.where and not (relation.is_rowid_key and set(relation.key) & set(index.columns))
-        )
-        of_unique = f" OF {', '.join(map(quoted, index.columns))}" if is_named else ""
+        of_index = "" if index.is_computed or index.where else of(index.columns)
         bodies[f"{base}_replace{position}"] = f"BEFORE INSERT ON {table} BEGIN {same}; END"
-        bodies[f"{base}_rereplace{position}"] = f"BEFORE UPDATE{of_unique} ON {table} BEGIN {same} AND ({other}); END"
+        bodies[f"{base}_rereplace{position}"] = f"BEFORE UPDATE{of_index} ON {table} BEGIN {same} AND ({other}); END"
     return {name: f"CREATE TRIGGER {quoted(name)} {body}" for name, body in bodies.items()}
 
 
@@ -179,7 +181,7 @@ def _same_entry(index: UniqueIndex) -> str:
 
 
 def _triggers_for(connection: sqlite3.Connection, relation: Relation, number: int) -> dict[str, str]:
-    return triggers_of(relation, number, unique_indexes(connection, relation.table), hidden_row_number(connection, relation))
+    return triggers_of(relation, number, unique_indexes(connection, relation.table), row_number_names(connection, relation))
 
 
 def _schema_version(connection: sqlite3.Connection) -> int:

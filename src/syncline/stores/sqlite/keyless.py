@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from syncline.errors import Unavailable
 from syncline.messages import Relation
 from syncline.stores.sqlite.reach import Reach
-from syncline.stores.sqlite.source import hidden_row_number, nullable_key, source_errors
+from syncline.stores.sqlite.source import nullable_key, row_number_names, source_errors
 from syncline.stores.sqlite.tables import quoted
 
 SLICE_ROWS = 10_000
@@ -45,8 +45,8 @@ class Keyless:
         for relation in relations:
             columns = nullable_key(self._reach.connection, relation)
             if columns:
-                name = hidden_row_number(self._reach.connection, relation) if columns != relation.key[:1] else ""
-                found[relation.table] = _Count(relation, columns, name)
+                names = row_number_names(self._reach.connection, relation) if columns != relation.key[:1] else ()
+                found[relation.table] = _Count(relation, columns, next(iter(names), ""))
         self._tables = found
 
     def may_be_in(self, table: str) -> bool:

@@ -74,6 +74,9 @@ class PollingFeed:
         return Position(self._incarnation, 0)
 
     def read(self, after: Position) -> Batch | None:
+        self._reach.changed()
+        if self._reach.is_locked:
+            return None
         now = time.monotonic()
         number = after.n + 1 if after.incarnation == self._incarnation else 1
         is_full = self._changed_at is None or now >= self._full_at or after.incarnation != self._incarnation
@@ -181,12 +184,16 @@ class PollingFeed:
                 (newest,) = self._reach.connection.execute(f"SELECT max({column}) FROM {quoted(relation.table)}").fetchone()
                 since = horizons[0] if len(horizons) == 2 else None
                 where = f" WHERE {column} >= ? OR {column} IS NULL" if since is not None else ""
-                cursor = self._reach.connection.execute(
-                    f"SELECT {listed(relation.column_names)} FROM {quoted(relation.table)}{where}",
-                    (since,) if where else (),
-                )
+                sql = f"SELECT {listed(relation.column_names)} FROM {quoted(relation.table)}{where}"
+                values = (since,) if where else ()
+                with self._reach.readable(relation, sql, values):
+                    cursor = self._reach.connection.execute(sql, values)
                 indexes = relation.key_indexes
-                while rows := cursor.fetchmany(FETCH_ROWS):
+                while True:
+                    with self._reach.readable(relation, sql, values):
+                        rows = cursor.fetchmany(FETCH_ROWS)
+                    if not rows:
+                        break
                     yield Chunk(relation, [row for row in rows if all(row[index] is not None for index in indexes)])
                 self._horizons[relation.table] = [*horizons, newest][-2:]
 

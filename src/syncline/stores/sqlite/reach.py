@@ -25,13 +25,14 @@ LOCK_GRACE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What differed in one range of keys: current rows, keys that are gone, and where the next range begins."""
+    """What differed in one range of keys: current rows, keys that are gone; where the next range begins; how much was read."""
 
     rows: list[Row]
     gone: list[Key]
     last: Key | None
     is_done: bool
     count: int
+    held: int
 
 
 class Reach:
@@ -172,13 +173,13 @@ class Reach:
         last = key(rows[-1]) if rows else after
         there = held(relation, after, None if is_done else last)
         if _same(relation, rows, there):
-            return Compared([], [], last, is_done, len(rows))
+            return Compared([], [], last, is_done, len(rows), len(there))
         exact, same = _exactly(relation), _same_key(relation)
         known = {same(key(row)): exact(row) for row in there}
         changed = [row for row in rows if known.get(same(key(row))) != exact(row)]
         current = {same(key(row)) for row in rows}
         gone = [key(row) for row in there if same(key(row)) not in current]
-        return Compared(changed, gone, last, is_done, len(rows))
+        return Compared(changed, gone, last, is_done, len(rows), len(there))
 
     def lookup(self, relation: Relation, keys: Sequence[Key]) -> list[Row]:
         """The current rows of these keys. Call inside a snapshot."""

@@ -5,6 +5,7 @@ write-ahead log. A commit is durable after `sync`; before it, a power cut may br
 """
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from syncline.stores.sqlite.build import Builds
 from syncline.stores.sqlite.connection import open_store_file, translated
 from syncline.stores.sqlite.definitions import Definitions, dump_key, mirror_shape
 from syncline.stores.sqlite.engine import Engine
+from syncline.stores.sqlite.explain import scans
 from syncline.stores.sqlite.program import changes_table, mirror_node
 from syncline.stores.sqlite.tables import column_sql, create_stored, listed, quoted
 from syncline.stores.statements import load_statements
@@ -106,6 +108,16 @@ class SQLiteReadStore:
     def needed_definitions(self) -> Sequence[Definition]:
         """Those whose tables are kept up to date now: live ones, until another takes their place."""
         return [*self.definitions.live.values(), *self.definitions.next.values()]
+
+    def scans(self, name: str) -> list[str]:
+        """Which tables would be read from end to end when something that a live view reads changes: its cost grows with them.
+
+        Raises StoreError when this SQLite cannot run the view's statements at all.
+        """
+        own = {plan.name for plan in self.definitions.live[name].plans}
+        with translated(self.path):
+            lines = [line for node in self._engine.nodes.values() for line in scans(self._connection, node)]
+        return [line for line in dict.fromkeys(lines) if own & set(re.findall(r"rows of (\w+)", line))]
 
     def is_building(self) -> bool:
         """Whether a view is being built, or waits for what it reads."""

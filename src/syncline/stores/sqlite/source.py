@@ -139,14 +139,12 @@ def unique_indexes(connection: sqlite3.Connection, table: str) -> list[UniqueInd
     return found
 
 
-def hidden_row_number(connection: sqlite3.Connection, relation: Relation) -> str:
-    """The name of the row number that a REPLACE may hit though it is no column; empty where there is none, or it is the key."""
+def row_number_names(connection: sqlite3.Connection, relation: Relation) -> tuple[str, ...]:
+    """What SQLite calls the row number of this table beside a column of it; nothing where a table has none."""
     _, _, _, has_no_rowid = connection.execute(_SQL["select_table"], {"name": relation.table}).fetchone()
-    if has_no_rowid or relation.is_rowid_key:
-        return ""
     rows = connection.execute(_SQL["select_columns"], {"name": relation.table}).fetchall()
     taken = {str(row[0]).lower() for row in rows}
-    return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), "")
+    return () if has_no_rowid else tuple(name for name in ("rowid", "_rowid_", "oid") if name not in taken)
 
 
 def nullable_key(connection: sqlite3.Connection, relation: Relation) -> tuple[str, ...]:

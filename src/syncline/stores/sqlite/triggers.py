@@ -5,12 +5,12 @@ Where the database keeps a rollback journal, one snapshot may not last: then mar
 milliseconds, and a key that changes after its slice has a mark of its own in a later one; the last slice, which finds no further
 mark, fixes the state reached. A position is the log's highest row with its nonce. A position that the log does not hold belongs
 to another history (restored, replaced, uninstalled meanwhile), and triggers that are not whole, or a schema changed by more than
-one statement at a time, may have let changes pass without a mark: the incarnation is renewed, everything held is compared with the
-source, what differs is marked, and the batch that takes those marks is the first of the new incarnation.
+one statement at a time, may have let changes pass without a mark: the incarnation is renewed, everything held is compared with
+the source, what differs is marked, and the batch that takes those marks is the first of the new incarnation.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from syncline.errors import SourceChanged, Unavailable
 from syncline.messages import Batch, Chunk, Key, Position, Relation, Row
@@ -35,10 +35,22 @@ MARK_LIMIT = 20_000_000
 
 
 class TriggerFeed:
-    """The feed of one service that is captured by triggers, for one read store. One thread owns it."""
+    """The feed of one service that is captured by triggers, for one read store. One thread owns it.
 
-    def __init__(self, service: str, path: str, consumer: str, read_store: str, held: Held) -> None:
+    `is_loading` tells whether a mirror's first copy is still under way: what it has not come to yet need not be compared.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        path: str,
+        consumer: str,
+        read_store: str,
+        held: Held,
+        is_loading: Callable[[Relation], bool] = lambda relation: False,
+    ) -> None:
         self.service = service
+        self._is_loading = is_loading
         self._consumer, self._read_store, self._held = consumer, read_store, held
         self._reach = Reach(path, read_only=False, timeout_s=OPEN_TIMEOUT_S)
         self._keyless = Keyless(self._reach)
@@ -250,6 +262,9 @@ class TriggerFeed:
             self._comparison, self.activity = None, ""
             return self._batch(before, comparison.began)
         relation = comparison.relation
+        if comparison.is_beyond and self._is_loading(relation) and not self._held(relation, comparison.after, None):
+            comparison.advance(None, is_done=True, count=0)
+            return None
         found = self._reach.compare(relation, self._held, comparison.after, COMPARE_BUDGET_S)
         key = key_of(relation)
         try:
@@ -261,6 +276,7 @@ class TriggerFeed:
                 raise
             return None
         comparison.failures = 0
+        comparison.is_beyond = found.held == 0
         comparison.advance(found.last, found.is_done, found.count)
         self.activity = f"comparing {relation.name}: {comparison.count:,} rows"
         return None
@@ -272,6 +288,7 @@ class _Comparison:
     def __init__(self, began: int, relations: list[Relation]) -> None:
         self.began, self.count, self.failures = began, 0, 0
         self.after: Key | None = None
+        self.is_beyond = False
         self._waiting = relations
 
     @property
@@ -282,7 +299,7 @@ class _Comparison:
         self.after, self.count = last, self.count + count
         if is_done:
             self._waiting.pop(0)
-            self.after, self.count = None, 0
+            self.after, self.count, self.is_beyond = None, 0, False
 
 
 def _select_marked(relation: Relation, number: int) -> str:

@@ -1,0 +1,51 @@
+"""growth: cost of a change as the shop grows from 10,000 to 1,000,000 orders, beside hand-written SQL.
+
+The same work as `maintain` in batches of 1,000: once with the changes over the newest 10,000 orders only (a fixed hot set: what
+is touched stays the same, whatever lies beside it), once over all orders (what is touched spreads over ever more pages, whoever
+keeps the view: so the growth is compared with that of hand-written SQL). All sizes take turns in one run.
+
+Included and not included: as in `maintain`.
+"""
+
+from contextlib import ExitStack
+from statistics import median
+
+from figures import DURABILITY, Cell, Table
+from race import BY_HAND, SYNCLINE, opened_sides, race
+
+HOT = 10_000
+ROWS = 1_000
+
+
+def measure(*, quick: bool) -> list[Table]:
+    sizes = (1_000, 4_000) if quick else (10_000, 100_000, 1_000_000)
+    hot, batches, repetitions = (1_000, 4, 2) if quick else (HOT, 40, 5)
+    with ExitStack() as stack:
+        sides = [side for orders in sizes for side in stack.enter_context(opened_sides(orders, SYNCLINE, BY_HAND))]
+        over_hot = race(sides, ROWS, batches, repetitions, hot=hot)
+        over_all = race(sides, ROWS, batches, repetitions)
+    return [
+        _table(f"changes over the newest {hot:,} orders", over_hot, "Syncline's cost grows by less than a third"),
+        _table("changes over all orders", over_all, "Syncline's growth is at most 1.2 times that of hand-written SQL"),
+    ]
+
+
+def _table(which: str, rates: dict[tuple[str, int], list[float]], asked: str) -> Table:
+    costs = {label: 1e6 / median(found) for label, found in rates.items()}
+    sizes = sorted({orders for _, orders in costs})
+    growths = {name: costs[name, sizes[-1]] / costs[name, sizes[0]] for name in (SYNCLINE, BY_HAND)}
+    rows: list[tuple[Cell, ...]] = [
+        (f"{orders:,} orders", costs[SYNCLINE, orders], costs[BY_HAND, orders], costs[SYNCLINE, orders] / costs[BY_HAND, orders])
+        for orders in sizes
+    ]
+    rows.append(("growth, times", *growths.values(), growths[SYNCLINE] / growths[BY_HAND]))
+    return Table(
+        f"Cost of a change as the shop grows, {which}, batches of {ROWS:,}",
+        ("µs a change", SYNCLINE, BY_HAND, "Syncline / hand-written"),
+        rows,
+        asked,
+        (
+            f"Medians of {len(next(iter(rates.values())))} repetitions, sizes and sides by turns.",
+            DURABILITY,
+        ),
+    )

@@ -1,0 +1,67 @@
+"""idle: processor time of `syncline run` while four sources are followed and nothing changes.
+
+The shop's three services and a fourth, all in WAL mode and captured by triggers, two views, all live. Counted is all time of
+the process over 20 s, user and system, once it has been live for 2 s. The yardstick is the hand-written relay over the shop's
+three services, which probes as often (every 4 ms), sampled at the same moments.
+"""
+
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import followed
+import shop
+from figures import Table, say
+from running import cpu_s, hand_run, syncline_run
+
+SHIPPING = """
+    CREATE TABLE shipments (shipment_id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL, carrier TEXT NOT NULL);
+    INSERT INTO shipments VALUES (1, 1, 'Post'), (2, 2, 'Courier');
+"""
+SECTION = '\n[service.shipping]\ndatabase = "sqlite:///shipping.db"\ncapture = "triggers"\ntables = ["shipments"]\n'
+VIEW = """\
+-- How many shipments a carrier has.
+-- key: carrier
+SELECT s.carrier, COUNT(*) AS shipments FROM shipping.shipments s GROUP BY s.carrier
+"""
+
+
+def measure(*, quick: bool) -> list[Table]:
+    orders, settle_s, seconds = (2_000, 0.5, 2) if quick else (20_000, 2.0, 20)
+    with TemporaryDirectory(prefix="syncline-bench-", ignore_cleanup_errors=True) as root:
+        ours, theirs = Path(root) / "syncline", Path(root) / "hand"
+        ours.mkdir()
+        shop.make_services(ours, orders)
+        shutil.copytree(ours, theirs)
+        _add_shipping(ours)
+        with syncline_run(ours) as pid, hand_run(theirs) as hand_pid:
+            time.sleep(settle_s)
+            say(f"idle for {seconds} s")
+            used = _used_s((pid, hand_pid), seconds)
+    return [
+        Table(
+            "Processor time of an idle relay",
+            ("", "% of one core", "sources"),
+            [("syncline run", 100 * used[0] / seconds, 4), ("hand-written SQL", 100 * used[1] / seconds, 3)],
+            "at most 2 % of one core with four sources",
+            (f"Over {seconds} s.",),
+        )
+    ]
+
+
+def _add_shipping(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "shipping.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(SHIPPING)
+    project = followed.write_project(folder)
+    project.write_text(project.read_text() + SECTION)
+    (folder / "views" / "shipments.sql").write_text(VIEW)
+
+
+def _used_s(pids: tuple[int, ...], seconds: float) -> list[float]:
+    before = [cpu_s(pid) for pid in pids]
+    time.sleep(seconds)
+    return [cpu_s(pid) - had for pid, had in zip(pids, before, strict=True)]

@@ -1,0 +1,112 @@
+"""The same changes maintained by Syncline and by hand-written SQL, by turns, in one run.
+
+Each side has databases of its own with the same rows, and a writer that makes the same changes. Timed is the relay's round
+only: probing the sources, reading marks and current rows, applying them to mirrors and view with the checkpoint, and what the
+relay does from time to time (sync, deletion of marks, heartbeat). The writer's transaction before it is not timed. At the end
+all sides must hold the same view.
+"""
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import followed
+import shop
+from figures import say
+from handwritten import HandwrittenRelay
+
+SYNCLINE, BY_HAND, WITHOUT_DIFFERENCE = "Syncline", "hand-written SQL", "hand-written, no difference"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One way to keep the view of a shop of so many orders: `step` is one round of its relay."""
+
+    name: str
+    orders: int
+    folder: Path
+    store: Path
+    step: Callable[[], bool]
+
+    @property
+    def label(self) -> tuple[str, int]:
+        return self.name, self.orders
+
+
+@contextmanager
+def opened_sides(orders: int, *names: str) -> Iterator[list[Side]]:
+    """The named sides, each loaded and built."""
+    with TemporaryDirectory(prefix="syncline-bench-", ignore_cleanup_errors=True) as root, ExitStack() as stack:
+        say(f"making a shop of {orders:,} orders")
+        original = Path(root) / "original"
+        original.mkdir()
+        shop.make_services(original, orders)
+        sides: list[Side] = []
+        for name in names:
+            folder = Path(shutil.copytree(original, Path(root) / name.replace(" ", "-")))
+            say(f"{name}: loading {orders:,} orders")
+            sides.append(_syncline(orders, folder, stack) if name == SYNCLINE else _by_hand(name, orders, folder, stack))
+        yield sides
+        for side in sides:
+            while side.step():
+                pass
+        _refuse_differences(sides)
+
+
+def race(
+    sides: Sequence[Side], rows: int, batches: int, repetitions: int, *, hot: int | None = None
+) -> dict[tuple[str, int], list[float]]:
+    """Changes a second of each side, by its label, for each repetition; one more before them warms up and is not counted.
+
+    A batch is one transaction that changes `rows` payments or orders. `hot` limits the changes to that many orders, the newest.
+    """
+    found: dict[tuple[str, int], list[float]] = {side.label: [] for side in sides}
+    with ExitStack() as stack:
+        writers = [stack.enter_context(closing(shop.Writer(side.folder, side.orders, hot=hot))) for side in sides]
+        for repetition in range(repetitions + 1):
+            for side, writer in zip(sides, writers, strict=True):
+                say(f"{side.name}, {side.orders:,} orders, batches of {rows:,}: {repetition} of {repetitions}")
+                rate = _rate(side, writer, rows, batches)
+                if repetition:
+                    found[side.label].append(rate)
+    return found
+
+
+def _rate(side: Side, writer: shop.Writer, rows: int, batches: int) -> float:
+    spent = 0.0
+    for _ in range(batches):
+        writer.change(rows)
+        began = time.perf_counter()
+        worked = side.step()
+        spent += time.perf_counter() - began
+        assert worked, f"{side.name} did not notice a change"
+    return rows * batches / spent
+
+
+def _syncline(orders: int, folder: Path, stack: ExitStack) -> Side:
+    followed.write_project(folder)
+    relay = stack.enter_context(followed.opened_relay(folder))
+    followed.catch_up(relay)
+    return Side(SYNCLINE, orders, folder, folder / "read.db", relay.step)
+
+
+def _by_hand(name: str, orders: int, folder: Path, stack: ExitStack) -> Side:
+    relay = stack.enter_context(closing(HandwrittenRelay(folder, with_difference=name == BY_HAND)))
+    relay.load()
+    relay.build()
+    return Side(name, orders, folder, folder / "hand.db", relay.step)
+
+
+def _refuse_differences(sides: Sequence[Side]) -> None:
+    """A rate counts only where the view is right: all sides made the same changes, so all hold the same rows."""
+    rows = []
+    for side in sides:
+        with closing(sqlite3.connect(side.store)) as connection:
+            rows.append(connection.execute(f"SELECT * FROM {shop.VIEW_NAME} ORDER BY order_id").fetchall())
+    for side, its in zip(sides, rows, strict=True):
+        assert its == rows[0], f"{side.name} and {sides[0].name} hold different views"
