@@ -22,7 +22,6 @@ from syncline.stores.protocols import ReadStore
 PROBE_INTERVAL_S = 0.004
 SCAN_BUDGET_S = 0.004
 BUILD_BUDGET_S = 0.02
-BUILD_RETRY_S = 1.0
 BUILD_PAUSE_S = 1.0
 ACKNOWLEDGE_INTERVAL_S = 0.25
 HEARTBEAT_INTERVAL_S = 1.0
@@ -84,7 +83,6 @@ class Relay:
         self._on_event, self._on_progress = on_event, on_progress
         self._is_defined = False
         self._built: dict[str, tuple[int, int]] = {}
-        self._build_at, self._build_error = 0.0, ""
         self.build_error: StoreError | None = None
         self._build_at = 0.0
         self._last_sync = self._last_heartbeat = self._last_trim = time.monotonic()
@@ -264,21 +262,9 @@ class Relay:
                 following.feed.mark(relation, ())
 
     def _build(self) -> bool:
-        """Builds for some milliseconds. A fault of the store leaves the feeds following; the build is tried again after a pause."""
-        try:
-            """Works on what is being built; what the store cannot do now is told, and tried again after a pause."""
-        if time.monotonic() < self._build_at:
-            return False
+        """Builds for some milliseconds. A fault of the store leaves the feeds following; it is tried again later."""
         try:
             worked = self.store.build(BUILD_BUDGET_S)
-        except Fenced:
-            raise
-        except StoreError as error:
-            if str(error) != self._build_error:
-                self._say(f"building: {error}; trying again")
-            self._build_at, self._build_error = time.monotonic() + BUILD_RETRY_S, str(error)
-            return False
-        self._build_error = ""
         except Fenced:
             raise
         except StoreError as error:

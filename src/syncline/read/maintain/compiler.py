@@ -15,7 +15,7 @@ from syncline.read.maintain import graph, keys, partition
 from syncline.read.maintain.parse import Parsed, parse, placeholder, to_sql
 from syncline.read.maintain.partition import WHOLE, Partition
 from syncline.read.maintain.plan import DELTA, KEYS, Index, ViewPlan, Walk, without_prefixes
-from syncline.read.maintain.query import Block, Use, build_block, folds, is_aggregate, line_of, may_fail
+from syncline.read.maintain.query import Block, Use, build_block, folds, is_aggregate, line_of, may_fail, split_and
 from syncline.read.maintain.refuse import order_dependent_windows, refuse_block, refuse_inexact, refuse_tree
 from syncline.read.maintain.schema import Catalog, Classes, Source, affinity
 from syncline.read.maintain.values import Kind, as_column, collation_of, has_column_collation, kind_of
@@ -534,7 +534,19 @@ def _restricted(branch: _Branch) -> exp.Select:
     select.set("from_", exp.From(this=_table(KEYS, "syncline_keys")))
     select.set("joins", [_join(use) for use in ordered])
     select.set("where", exp.Where(this=exp.and_(*conditions, copy=False)))
+    for clause in list(select.find_all(exp.Where)):
+        clause.set("this", exp.and_(*map(_guarded, split_and(clause.this)), copy=False))
     return select
+
+
+def _guarded(condition: exp.Expression) -> exp.Expression:
+    """`column = constant` as `(column = constant) IS TRUE`, so that SQLite does not put the constant in the place of the column.
+
+    Where an index on an expression over that column is used, SQLite 3.40 then loses rows.
+    """
+    if isinstance(condition, exp.EQ) and not all(side.find(exp.Column, exp.Query) for side in (condition.this, condition.expression)):
+        return exp.Is(this=exp.paren(condition.copy(), copy=False), expression=exp.true())
+    return condition.copy()
 
 
 def _turn_memberships(block: Block, copy: exp.Select) -> None:
