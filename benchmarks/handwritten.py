@@ -52,10 +52,10 @@ _QUERY = """
       LEFT JOIN order_lines l ON l.order_id = o.order_id
       LEFT JOIN reservations r ON r.order_id = o.order_id
       LEFT JOIN payments p ON p.order_id = o.order_id
-     GROUP BY o.order_id
+     GROUP BY {key}
 """
-_EVERY_ROW = _QUERY.format(start="", on="")
-_AFFECTED_ROWS = _QUERY.format(start="temp.affected a CROSS JOIN", on="ON o.order_id = a.order_id")
+_EVERY_ROW = _QUERY.format(start="", on="", key="o.order_id")
+_AFFECTED_ROWS = _QUERY.format(start="temp.affected a CROSS JOIN", on="ON o.order_id = a.order_id", key="a.order_id")
 
 _REST = ("customer", "status", "total_cents", "lines", "reservation", "payment")
 _SET = ", ".join(f"{name} = excluded.{name}" for name in _REST)

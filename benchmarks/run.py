@@ -46,7 +46,7 @@ def _run(names: list[str] | tuple[str, ...], *, as_json: bool, quick: bool) -> i
         if not as_json:
             for table in found[name]:
                 print(f"{table.as_text()}\n")
-            print(f"({name}: {time.monotonic() - began:.0f} s)\n", flush=True)
+            print(f"({name}: {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f})\n", flush=True)
     if as_json:
         tables = {name: [table.as_json() for table in tables] for name, tables in found.items()}
         print(json.dumps({"machine": _machine(), "quick": quick, "figures": tables}, indent=2, ensure_ascii=False))

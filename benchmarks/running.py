@@ -45,7 +45,7 @@ def wait_until_live(folder: Path, pid: int) -> None:
     app = App(load_config(folder / "syncline.toml"))
     while True:
         now = app.status()
-        states = [each.state for each in (*now.feeds, *now.views)]
+        states = [feed.state for feed in now.feeds] + [view.state for view in now.views]
         if now.relay.startswith("running") and states and set(states) == {"live"}:
             return
         if not Path(f"/proc/{pid}/stat").exists() or "failed" in states or time.monotonic() > deadline:

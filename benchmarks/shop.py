@@ -1,6 +1,7 @@
 """The data that most figures are measured on: a shop of three services, each with an SQLite database of its own.
 
-Ten orders a customer, three lines an order, one reservation and one payment an order. `Writer` stands for the services' own
+Ten orders a customer, three lines an order, one reservation and one payment an order; 10,000 orders in a row are those of 1,000
+customers, so that the newest 10,000 are as much to touch in a big shop as in a small one. `Writer` stands for the services' own
 programs: every change of it is real (no row is written as it was), and two writers of the same seed make the same changes.
 """
 
@@ -58,8 +59,8 @@ _NUMBERS = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM 
 _FILL = {
     "orders": (
         "INSERT INTO customers SELECT n, printf('Customer %06d', n), printf('City %03d', n % 500) FROM numbers "
-        f"WHERE n <= max(:count / {ORDERS_A_CUSTOMER}, 1)",
-        f"INSERT INTO orders SELECT n, 1 + n * 7919 % max(:count / {ORDERS_A_CUSTOMER}, 1), 'placed', "
+        "WHERE n <= :customers",
+        "INSERT INTO orders SELECT n, 1 + ((n - 1) / 10000 * 1000 + n * 7919 % min(1000, :customers)) % :customers, 'placed', "
         "date('2024-01-01', printf('+%d days', n % 365)) FROM numbers",
         "INSERT INTO order_lines SELECT n, line.column1, printf('SKU-%05d', (n * 31 + line.column1) % 20000), "
         "1 + (n + line.column1) % 4, 100 + (n * 17 + line.column1 * 331) % 9900 FROM numbers, "
@@ -86,7 +87,7 @@ def make_services(folder: Path, orders: int) -> None:
         connection.executescript(_SCHEMAS[service])
         connection.execute("BEGIN")
         for statement in _FILL[service]:
-            connection.execute(_with_numbers(statement), {"count": orders})
+            connection.execute(_with_numbers(statement), {"count": orders, "customers": customers_of(orders)})
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
@@ -96,9 +97,13 @@ def database(folder: Path, service: str) -> str:
     return str(folder / f"{service}.db")
 
 
+def customers_of(orders: int) -> int:
+    return max(orders // ORDERS_A_CUSTOMER, 1)
+
+
 def rows_held(orders: int) -> int:
     """How many rows the five tables hold together."""
-    return max(orders // ORDERS_A_CUSTOMER, 1) + orders * (3 + LINES_AN_ORDER)
+    return customers_of(orders) + orders * (3 + LINES_AN_ORDER)
 
 
 class Writer:

@@ -1,14 +1,23 @@
-"""Where the time of a block goes, statement by statement: a tool for whoever makes the engine faster.
+"""Where the time goes, statement by statement: `python benchmarks/statement_times.py [--orders N]`, for engineers of the engine.
 
-Connections opened inside `timed_connections` add up the time that SQLite spends in each statement, the fetching of rows
-included; what is left of the whole is Python's. Timing costs about half a microsecond a call.
+Loads and builds the shop, then makes batches of 1,000 and of 1, as `first_build` and `maintain` do, by Syncline and by hand, and
+adds up the time that SQLite spends in each statement, the fetching of rows included; what is left of the whole is Python's. The
+timing itself costs half a microsecond a call: rates are those of the other programs.
 """
 
+import argparse
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, Self
+
+import shop
+from race import BY_HAND, SYNCLINE, Side, opened_sides
+
+BATCHES = {1_000: 100, 1: 5_000}
+LEAST_SHARE = 0.002
+WIDTH = 170
 
 times: dict[str, list[float]] = {}
 """By statement: how often it ran, and for how many seconds in all."""
@@ -17,13 +26,15 @@ times: dict[str, list[float]] = {}
 class _Cursor(sqlite3.Cursor):
     _sql = ""
 
-    def execute(self, sql: str, *values: Any) -> "_Cursor":
+    def execute(self, sql: str, *values: Any) -> Self:
         self._sql = sql
-        return self._timed(super().execute, sql, *values, count=1)
+        self._timed(super().execute, sql, *values, runs=1)
+        return self
 
-    def executemany(self, sql: str, *values: Any) -> "_Cursor":
+    def executemany(self, sql: str, *values: Any) -> Self:
         self._sql = sql
-        return self._timed(super().executemany, sql, *values, count=1)
+        self._timed(super().executemany, sql, *values, runs=1)
+        return self
 
     def __next__(self) -> Any:
         return self._timed(super().__next__)
@@ -37,13 +48,13 @@ class _Cursor(sqlite3.Cursor):
     def fetchall(self) -> Any:
         return self._timed(super().fetchall)
 
-    def _timed(self, act: Callable[..., Any], *arguments: Any, count: int = 0) -> Any:
+    def _timed(self, act: Callable[..., Any], *arguments: Any, runs: int = 0) -> Any:
         began = time.perf_counter()
         try:
             return act(*arguments)
         finally:
             found = times.setdefault(self._sql, [0, 0.0])
-            found[0] += count
+            found[0] += runs
             found[1] += time.perf_counter() - began
 
 
@@ -55,9 +66,25 @@ class _Connection(sqlite3.Connection):
         return self.cursor(_Cursor).executemany(sql, *values)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Says where the time goes, statement by statement.")
+    parser.add_argument("--orders", type=int, default=200_000)
+    orders = parser.parse_args().orders
+    with ExitStack() as stack:
+        began = time.perf_counter()
+        with _timed_connections():
+            sides = stack.enter_context(opened_sides(orders, SYNCLINE, BY_HAND))
+        print(f"==== making, loading and building, both sides\n{_report(time.perf_counter() - began, 1)}\n")
+        for rows, batches in BATCHES.items():
+            for side in sides:
+                spent = _maintain(side, rows, batches)
+                print(f"==== {side.name}, {orders:,} orders, batches of {rows:,}: {rows * batches / spent:,.0f} changes/s")
+                print(f"{_report(spent, batches)}\n")
+
+
 @contextmanager
-def timed_connections() -> Iterator[None]:
-    """Every connection opened inside is timed."""
+def _timed_connections() -> Iterator[None]:
+    """Connections opened inside are timed."""
     connect: Any = sqlite3.connect
     sqlite3.connect = lambda *a, **k: connect(*a, **{**k, "factory": _Connection})
     try:
@@ -66,13 +93,32 @@ def timed_connections() -> Iterator[None]:
         sqlite3.connect = connect
 
 
-def report(whole_s: float, batches: int, *, width: int = 150) -> str:
+def _maintain(side: Side, rows: int, batches: int) -> float:
+    """Seconds that so many rounds took; `times` holds their statements, not the writer's."""
+    times.clear()
+    spent = 0.0
+    with closing(shop.Writer(side.folder, side.orders, seed=rows)) as writer:
+        for _ in range(batches):
+            writer.change(rows)
+            began = time.perf_counter()
+            side.step()
+            spent += time.perf_counter() - began
+    return spent
+
+
+def _report(whole_s: float, batches: int) -> str:
     """A line a statement: microseconds a batch, share of the whole, runs a batch."""
-    lines = [f"{whole_s / batches * 1e6:10.1f} µs a batch"]
-    in_sql = sum(spent for _, spent in times.values())
-    lines.append(f"{(whole_s - in_sql) / batches * 1e6:10.1f} µs  {(whole_s - in_sql) / whole_s:5.1%}        outside SQLite")
-    for sql, (count, spent) in sorted(times.items(), key=lambda item: -item[1][1]):
-        if spent / whole_s > 0.002:
-            text = " ".join(sql.split())[:width]
-            lines.append(f"{spent / batches * 1e6:10.1f} µs  {spent / whole_s:5.1%}  {count / batches:5.2f}x  {text}")
+    python_s = whole_s - sum(spent for _, spent in times.values())
+    lines = [
+        f"{whole_s / batches * 1e6:12,.1f} µs a batch",
+        f"{python_s / batches * 1e6:12,.1f} µs {python_s / whole_s:6.1%}  in Python",
+    ]
+    for sql, (runs, spent) in sorted(times.items(), key=lambda item: -item[1][1]):
+        if spent / whole_s > LEAST_SHARE:
+            text = " ".join(sql.split())[:WIDTH]
+            lines.append(f"{spent / batches * 1e6:12,.1f} µs {spent / whole_s:6.1%} {runs / batches:7.2f} x  {text}")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,10 +21,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import data
-from changes import EXTRA_SECTION
 from rich.console import Console
 from rich.live import Live
+
+import data
+from changes import EXTRA_SECTION
 from screen import Cut, Look, as_line, as_screen, read_cut
 from services import HERE, SERVICES, FolderInUse, Slice, lay_out
 

@@ -119,8 +119,8 @@ class App:
         with closing(SQLiteReader(model.database)) as reader:
             if view not in reader.views():
                 raise NotReady(
-                    f"view '{view}' is configured, but the read store does not know it yet; start `syncline run` again (a running "
-                    "one reads its configuration only once), or run `syncline sync --once`"
+                    f"view '{view}' is configured, but the read store does not know it yet; start `syncline run` again (one that "
+                    "runs reads its configuration only once), or run `syncline sync --once`"
                 )
             return read_view(reader, wanted, is_followed=lambda: is_leased(model.database))
 

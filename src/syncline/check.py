@@ -107,9 +107,7 @@ def _journal_warnings(services: Mapping[str, FollowedService], described: Mappin
     ]
 
 
-def _report(
-    model: ReadModelConfig, definition: Definition, relations: Sequence[Relation], scans: Sequence[str]
-) -> ViewReport:
+def _report(model: ReadModelConfig, definition: Definition, relations: Sequence[Relation], scans: Sequence[str]) -> ViewReport:
     plan = definition.own_plan
     names = {f"{relation.service}__{relation.table}".lower(): relation.name for relation in relations}
     hidden = [each for each in definition.plans if each.is_hidden]

@@ -1,4 +1,4 @@
-"""A view is built beside the rows that are shown, and switched in one step: readers see the old rows until then, then the new ones.
+"""A view is built beside the rows that are shown and switched in one step: readers see the old rows until then, then the new.
 
 The reader compares every state with the query of the view *as it is live in that state*, so that rows of another definition, a
 part of the rows or none at all would not pass. See `tests/crash/bank.py`.
@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
 from tests.crash import bank
 from tests.crash.processes import Bank, Run, wait_until
 

@@ -92,9 +92,7 @@ Rows = Counter[tuple[tuple[type, Scalar], ...]]
 
 def typed(rows: Iterable[Sequence[Scalar]], loose: bool = False) -> Rows:
     """Rows as a multiset that tells 1 from 1.0 (unless `loose`) and '1' from 1."""
-    return Counter(
-        tuple((float if loose and type(value) is int else type(value), value) for value in row) for row in rows
-    )
+    return Counter(tuple((float if loose and type(value) is int else type(value), value) for value in row) for row in rows)
 
 
 class Difference(AssertionError):
@@ -418,4 +416,3 @@ def _same(what: str, stored: Rows, wanted: Rows) -> None:
 
 def _plain(rows: Iterable[tuple[tuple[type, Scalar], ...]]) -> list[tuple[Scalar, ...]]:
     return [tuple(value for _, value in row) for row in rows]
-

@@ -43,12 +43,19 @@ def random_tables(rng: random.Random) -> list[Table]:
     tables: list[Table] = []
     for position in range(rng.randint(3, 5)):
         service = "one" if position % 2 else "two"
-        keys = rng.choice((["id INTEGER"], ["id INTEGER"], ["id INTEGER", "n INTEGER"], ["id TEXT"], ["id TEXT COLLATE NOCASE"], ["id"]))
+        keys = rng.choice(
+            (["id INTEGER"], ["id INTEGER"], ["id INTEGER", "n INTEGER"], ["id TEXT"], ["id TEXT COLLATE NOCASE"], ["id"])
+        )
         columns: list[tuple[str, Value]] = []
         for declaration in keys:
             kind = declaration.partition(" ")[2]
             values = [v for v in (_TYPES[kind](random.Random(i)) for i in range(40)) if v is not None]
-            columns.append((declaration if len(keys) == 1 and kind == "INTEGER" else f"{declaration} NOT NULL", one_of(*values, *([4, 5] if kind == "INTEGER" else []))))
+            columns.append(
+                (
+                    declaration if len(keys) == 1 and kind == "INTEGER" else f"{declaration} NOT NULL",
+                    one_of(*values, *([4, 5] if kind == "INTEGER" else [])),
+                )
+            )
         for name in _COLUMNS[: rng.randint(1, 3)]:
             kind = rng.choice(list(_TYPES))
             columns.append((f"{name} {kind}".strip(), _TYPES[kind]))
@@ -138,7 +145,9 @@ class Query:
         parts: list[str] = []
         for _ in range(self.rng.randint(2, 3)):
             uses, source = self.joined(most=2)
-            parts.append(f"SELECT CAST({self.value(uses)} AS TEXT) AS a, CAST({self.value(uses)} AS INTEGER) AS b FROM {source}{self.where(uses)}")
+            parts.append(
+                f"SELECT CAST({self.value(uses)} AS TEXT) AS a, CAST({self.value(uses)} AS INTEGER) AS b FROM {source}{self.where(uses)}"
+            )
         operator = self.rng.choice((" UNION ", " INTERSECT ", " EXCEPT "))
         return "-- key: a, b\n" + operator.join(parts)
 
@@ -178,7 +187,9 @@ class Query:
     def over_groups(self) -> str:
         uses, source = self.joined()
         group = self.value(uses, exact=True)
-        inner = f"SELECT {group} AS g, {self.aggregate(uses)} AS a, count(*) AS n FROM {source}{self.where(uses)} GROUP BY {group}"
+        inner = (
+            f"SELECT {group} AS g, {self.aggregate(uses)} AS a, count(*) AS n FROM {source}{self.where(uses)} GROUP BY {group}"
+        )
         if self.rng.random() < 0.5:
             return f"-- key: n\nSELECT n, count(*) AS m, count(g) AS k FROM ({inner}) AS d GROUP BY n"
         one, alias = self.rng.choice(self.readables), self.alias()

@@ -3,10 +3,10 @@
 import random
 
 import pytest
-
-from syncline.stores.sqlite.explain import scans
 from tests.maintenance.mirror_world import World, define, number, table, view_of
 from tests.maintenance.view_shapes import PARENTS, SHAPES, TABLES
+
+from syncline.stores.sqlite.explain import scans
 
 # Compared through a conversion, so that SQLite cannot use an index on one of the sides.
 CONVERTING = {"mixed_types", "derived_cast", "derived_cast_text"}
@@ -31,7 +31,9 @@ def test_a_lost_index_is_reported_with_the_table_that_would_be_read_whole() -> N
     world.build_all()
     item = world.store._engine.nodes["shop__item"]
     assert scans(world.connection, item) == []
-    for (index,) in world.connection.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall():
+    for (index,) in world.connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    ).fetchall():
         world.connection.execute(f'DROP INDEX "{index}"')
     assert scans(world.connection, item) == [
         "shop__sale is read whole to find the rows of sold that a change of shop__item affects"

@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Callable
 
 import pytest
+from tests.maintenance.mirror_world import Rows, World, define, number, one_of, table, typed, view_of
 
 from syncline.errors import UnsupportedQuery
 from syncline.messages import Chunk, Scalar
 from syncline.stores.sqlite.parked import parked_keys
-from tests.maintenance.mirror_world import Rows, World, define, number, one_of, table, typed, view_of
 
 BIG = 2**62
 TABLES = [

@@ -1,8 +1,8 @@
 """Proves read models equal to their sources: mirrors with tables range by range, views with their queries, at a common cut.
 
 Theory of operation. The read store is looked at first, the source a moment later. A key that has changed at the source since the
-store's position is known from the source's log and is left for later; every other key must be equal. What differs at first sight is
-looked at again, key by key, until it is either equal or proven different. A view is compared with its own query on the mirrors
+store's position is known from the source's log and is left for later; every other key must be equal. What differs at first sight
+is looked at again, key by key, until it is either equal or proven different. A view is compared with its own query on the mirrors
 in one snapshot of the store, so that there is nothing to wait for.
 """
 
@@ -231,9 +231,7 @@ def _difference(relation: Relation, key: Key, row: Row | None, held: Row | None)
 # -- views -------------------------------------------------------------------------------------------------------------
 
 
-def _compare_view(
-    store: Store, definition: Definition, plan: ViewPlan
-) -> tuple[list[Difference], int, tuple[Key, ...] | None]:
+def _compare_view(store: Store, definition: Definition, plan: ViewPlan) -> tuple[list[Difference], int, tuple[Key, ...] | None]:
     """A plan's query may name what only another plan of the view reads: the whole of it stands over the mirrors."""
     name = definition.view.name
     query = render(plan.definition, {source: source for its in definition.plans for source in (*its.reads, its.name)})

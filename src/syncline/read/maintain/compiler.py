@@ -69,7 +69,9 @@ class _Compiler:
     # -- inner SELECTs become hidden views ---------------------------------------------------------------------------
 
     def _plan(self, query: exp.Query, name: str, key: tuple[str, ...], *, hidden: bool) -> ViewPlan:
-        query = query.unnest() if isinstance(query, exp.Subquery) else query
+        inner = query.unnest() if isinstance(query, exp.Subquery) else query
+        assert isinstance(inner, exp.Query)
+        query = inner
         self._hoist_ctes(query)
         selects = _flat_selects(query)
         for select in selects:
@@ -111,17 +113,13 @@ class _Compiler:
     def _hoist_derived(self, select: exp.Select) -> None:
         for inner in list(select.find_all(exp.Select)):
             if inner is not select and inner.args.get("with_") is not None:
-                raise UnsupportedQuery(
-                    "WITH inside a subquery", "it is not followed", "Move it to the top", line=line_of(inner)
-                )
+                raise UnsupportedQuery("WITH inside a subquery", "it is not followed", "Move it to the top", line=line_of(inner))
         for node in list(select.find_all(exp.From, exp.Join)):
             derived = node.this
             if isinstance(derived, exp.Subquery):
                 _refuse_column_list(derived)
                 if not derived.alias:
-                    raise UnsupportedQuery(
-                        "FROM (SELECT …)", "it has no name", "Add AS name after it", line=line_of(derived)
-                    )
+                    raise UnsupportedQuery("FROM (SELECT …)", "it has no name", "Add AS name after it", line=line_of(derived))
                 derived.replace(_table(placeholder(self._hide(derived.this).name), derived.alias))
 
     def _hoist_rows(self, block: Block) -> exp.Select:
@@ -150,9 +148,7 @@ class _Compiler:
 
     # -- one SELECT --------------------------------------------------------------------------------------------------
 
-    def _plan_select(
-        self, select: exp.Select, name: str, key: tuple[str, ...], definition: str, *, hidden: bool
-    ) -> ViewPlan:
+    def _plan_select(self, select: exp.Select, name: str, key: tuple[str, ...], definition: str, *, hidden: bool) -> ViewPlan:
         block = self._build(select)
         if hidden:
             key = _add_key(block)
@@ -184,9 +180,7 @@ class _Compiler:
             _refuse_chance(part)
         return block
 
-    def _proven_key(
-        self, block: Block, outputs: dict[str, exp.Expression], key: tuple[str, ...]
-    ) -> tuple[str, ...]:
+    def _proven_key(self, block: Block, outputs: dict[str, exp.Expr], key: tuple[str, ...]) -> tuple[str, ...]:
         if not key:
             return self._found_key(block, outputs)
         for column in key:
@@ -202,7 +196,7 @@ class _Compiler:
             )
         return tuple(_spelling(block.select, column) for column in key)
 
-    def _found_key(self, block: Block, outputs: dict[str, exp.Expression]) -> tuple[str, ...]:
+    def _found_key(self, block: Block, outputs: dict[str, exp.Expr]) -> tuple[str, ...]:
         names: list[str] = []
         for expression in keys.row_identity(block):
             name = next((n for n, e in outputs.items() if keys.attribute(e) == keys.attribute(expression)), None)
@@ -290,7 +284,7 @@ class _Compiler:
         self,
         query: exp.Query,
         blocks: Sequence[Block],
-        outputs: Sequence[dict[str, exp.Expression]],
+        outputs: Sequence[dict[str, exp.Expr]],
         key: tuple[str, ...],
         names: Sequence[str],
         *,
@@ -321,9 +315,7 @@ class _Compiler:
             for column in wanted
             if len({to_sql(o[column]) for o in outputs if isinstance(o[column], exp.Literal)}) == len(blocks)
         ]
-        lacking = [
-            lack for block, o in zip(blocks, outputs, strict=True) for lack in keys.missing(block, [o[c] for c in wanted])
-        ]
+        lacking = [lack for block, o in zip(blocks, outputs, strict=True) for lack in keys.missing(block, [o[c] for c in wanted])]
         if not literals or lacking:
             raise UnsupportedQuery(
                 f"key: {', '.join(key)}",
@@ -349,8 +341,7 @@ class _Compiler:
     ) -> ViewPlan:
         first = branches[0]
         columns = tuple(
-            _output_column(first.block, output, all_not_null=len(branches) == 1)
-            for output in first.block.select.expressions
+            _output_column(first.block, output, all_not_null=len(branches) == 1) for output in first.block.select.expressions
         )
         visible = tuple(column.name for column in columns if hidden or not column.name.startswith("syncline_"))
         reads = {use.source.id: None for b in branches for part in b.block.everything_below() for use in part.uses}
@@ -406,11 +397,11 @@ def _flat_selects(query: exp.Query) -> list[exp.Select]:
     )
 
 
-def _table(name: str, alias: str) -> exp.Expression:
+def _table(name: str, alias: str) -> exp.Expr:
     return exp.alias_(exp.Table(this=exp.to_identifier(name, quoted=True)), alias, table=True, quoted=True)
 
 
-def _refuse_column_list(node: exp.Expression) -> None:
+def _refuse_column_list(node: exp.Expr) -> None:
     alias = node.args.get("alias")
     if alias is not None and alias.args.get("columns"):
         raise UnsupportedQuery("AS name(columns)", "columns are renamed there", "Name them with AS in the inner SELECT")
@@ -443,13 +434,13 @@ def _is_below_where(part: Block, block: Block) -> bool:
     return False
 
 
-def _upper_clauses(select: exp.Select) -> list[exp.Expression]:
+def _upper_clauses(select: exp.Select) -> list[exp.Expr]:
     return [*select.expressions, *(select.args[c] for c in ("group", "having") if select.args.get(c) is not None)]
 
 
-def _outputs(block: Block, *, hidden: bool) -> dict[str, exp.Expression]:
+def _outputs(block: Block, *, hidden: bool) -> dict[str, exp.Expr]:
     """Each output's expression by its name in lower case. Raises for outputs without a name of their own."""
-    outputs: dict[str, exp.Expression] = {}
+    outputs: dict[str, exp.Expr] = {}
     for position, output in enumerate(block.select.expressions, 1):
         name = output.alias_or_name if isinstance(output, exp.Alias | exp.Column) else ""
         if not name:
@@ -483,9 +474,9 @@ def _add_key(block: Block) -> tuple[str, ...]:
     return tuple(key)
 
 
-def _stored_partition(branch: _Branch, outputs: dict[str, exp.Expression]) -> dict[str, exp.Expression]:
+def _stored_partition(branch: _Branch, outputs: dict[str, exp.Expr]) -> dict[str, exp.Expr]:
     """The stored column that holds each part of P: an output that equals it, or a hidden column added for it."""
-    stored: dict[str, exp.Expression] = {}
+    stored: dict[str, exp.Expr] = {}
     for expression in branch.partition.expressions:
         alike = {keys.attribute(expression)} | {
             keys.attribute(other) for _, other in partition.equals(branch.block, branch.edges, expression)
@@ -502,7 +493,7 @@ def _spelling(select: exp.Select, name: str) -> str:
     found = next((other for other in names if other.lower() == name.lower()), None)
     if found is None:
         raise UnsupportedQuery(f"index: {name}", "the view has no such column", "Name columns that it selects", line=0)
-    return found
+    return str(found)
 
 
 def _restricted(branch: _Branch) -> exp.Select:
@@ -539,12 +530,14 @@ def _restricted(branch: _Branch) -> exp.Select:
     return select
 
 
-def _guarded(condition: exp.Expression) -> exp.Expression:
+def _guarded(condition: exp.Expr) -> exp.Expr:
     """`column = constant` as `(column = constant) IS TRUE`, so that SQLite does not put the constant in the place of the column.
 
     Where an index on an expression over that column is used, SQLite 3.40 then loses rows.
     """
-    if isinstance(condition, exp.EQ) and not all(side.find(exp.Column, exp.Query) for side in (condition.this, condition.expression)):
+    if isinstance(condition, exp.EQ) and not all(
+        side.find(exp.Column, exp.Query) for side in (condition.this, condition.expression)
+    ):
         return exp.Is(this=exp.paren(condition.copy(), copy=False), expression=exp.true())
     return condition.copy()
 
@@ -555,11 +548,15 @@ def _turn_memberships(block: Block, copy: exp.Select) -> None:
     Only where both say the same: where IN is an equality (`graph.is_equality`) by the collation that IN compares with.
     """
     copies = dict(zip(map(id, block.select.walk()), copy.walk(), strict=True))
-    turned: list[tuple[exp.Expression, exp.Expression]] = []
+    turned: list[tuple[exp.Expr, exp.Expr]] = []
     for part in block.everything_below():
         for child in part.children:
             membership = graph.membership_of(child)
-            if membership is None or not graph.is_equality(part, child, membership) or not _may_be_turned(part, child, membership):
+            if (
+                membership is None
+                or not graph.is_equality(part, child, membership)
+                or not _may_be_turned(part, child, membership)
+            ):
                 continue
             inner = copies[id(child.select)]
             assert isinstance(inner, exp.Select)
@@ -624,11 +621,9 @@ def _edges_into(branch: _Branch, use: Use, placed: Sequence[Use]) -> list[graph.
     return [e for e in branch.edges if e.far is use and e.near in placed and e.is_open(opened)]
 
 
-def _partition_nullability(branch: _Branch) -> list[tuple[exp.Expression, bool]]:
+def _partition_nullability(branch: _Branch) -> list[tuple[exp.Expr, bool]]:
     block = branch.block
-    return [
-        (e, isinstance(e, exp.Column) and block.column_of(e).not_null) for e in branch.partition.expressions
-    ]
+    return [(e, isinstance(e, exp.Column) and block.column_of(e).not_null) for e in branch.partition.expressions]
 
 
 def _partition_columns(branches: Sequence[_Branch]) -> list[Column]:
@@ -716,19 +711,19 @@ def _indexes(branch: _Branch) -> list[Index]:
     return wanted
 
 
-def _refuse_failing(expressions: Sequence[exp.Expression]) -> None:
+def _refuse_failing(expressions: Sequence[exp.Expr]) -> None:
     """What affected keys are found by must not fail, or one bad value would stop the whole read store."""
     for expression in expressions:
         if may_fail(expression):
             raise UnsupportedQuery(
                 _plain(to_sql(expression)),
                 "rows are grouped or joined by it, and it fails for some values, for example malformed JSON",
-                "Compute it in an inner SELECT, (SELECT key, … AS name FROM …) AS d, and use d.name: then only such rows are held back",
+                "Compute it in an inner SELECT, (SELECT key, … AS name FROM …) AS d, and use d.name: only such rows wait then",
                 line=line_of(expression),
             )
 
 
-def _output_column(block: Block, output: exp.Expression, *, all_not_null: bool) -> Column:
+def _output_column(block: Block, output: exp.Expr, *, all_not_null: bool) -> Column:
     expression = output.unalias()
     is_not_null = isinstance(expression, exp.Count | exp.Literal) or (
         isinstance(expression, exp.Window) and keys.is_row_number(expression)
@@ -798,16 +793,14 @@ def _refuse_chance(block: Block) -> None:
             )
 
 
-def _outside_aggregates(
-    block: Block, clause: exp.Expression | None, groups: Sequence[exp.Expression]
-) -> list[exp.Column]:
+def _outside_aggregates(block: Block, clause: exp.Expr | None, groups: Sequence[exp.Expr]) -> list[exp.Column]:
     """The block's columns that are read for a group as a whole, in subqueries too."""
     if clause is None:
         return []
     known = {keys.attribute(group) for group in groups}
     found: list[exp.Column] = []
 
-    def stop(node: exp.Expression) -> bool:
+    def stop(node: exp.Expr) -> bool:
         return isinstance(node, exp.Query) or keys.attribute(node) in known or is_aggregate(node) and not _over(node)
 
     for node in clause.walk(prune=stop):
@@ -821,11 +814,11 @@ def _outside_aggregates(
     return found
 
 
-def _over(node: exp.Expression) -> bool:
+def _over(node: exp.Expr) -> bool:
     return isinstance(node.parent, exp.Window) and node.parent.this is node
 
 
-def _within_aggregate(node: exp.Expression, clause: exp.Expression) -> bool:
+def _within_aggregate(node: exp.Expr, clause: exp.Expr) -> bool:
     at = node.parent
     while at is not None and at is not clause.parent:
         if isinstance(at, exp.Filter) or (is_aggregate(at) and not _over(at)):

@@ -33,9 +33,9 @@ class Edge:
     """
 
     near: Use
-    near_expression: exp.Expression
+    near_expression: exp.Expr
     far: Use
-    far_expression: exp.Expression
+    far_expression: exp.Expr
     after: frozenset[Use]
     is_turned: bool
     index_term: str
@@ -58,7 +58,7 @@ class Path:
 
     start: Use
     hops: tuple[Hop, ...]
-    partition: tuple[tuple[Use, exp.Expression], ...]
+    partition: tuple[tuple[Use, exp.Expr], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def edges_of(block: Block) -> list[Edge]:
     return found
 
 
-def find_path(edges: Sequence[Edge], start: Use, owner: Use, partition: Sequence[exp.Expression]) -> Path | None:
+def find_path(edges: Sequence[Edge], start: Use, owner: Use, partition: Sequence[exp.Expr]) -> Path | None:
     """The shortest walk from `start` to `owner`, or None when no equalities connect them."""
     route = _shortest_route(edges, start, owner)
     if route is None:
@@ -172,7 +172,7 @@ def _without_last_hop(path: Path) -> Path:
     if not path.hops:
         return path
     last = path.hops[-1]
-    swapped: list[tuple[Use, exp.Expression]] = []
+    swapped: list[tuple[Use, exp.Expr]] = []
     for _, expression in path.partition:
         equal = next((e for e in last.edges if e.far_expression == expression and _is_same_kind(e)), None)
         if equal is None:
@@ -189,7 +189,7 @@ def _is_same_kind(edge: Edge) -> bool:
     return one is not None and other is not None and is_same_kind(one, other)
 
 
-def _edges(block: Block, condition: exp.Expression, after: frozenset[Use]) -> Iterator[Edge]:
+def _edges(block: Block, condition: exp.Expr, after: frozenset[Use]) -> Iterator[Edge]:
     if isinstance(condition, exp.EQ):
         yield from _pair(block, condition.this, block, condition.expression, after)
 
@@ -209,7 +209,7 @@ def membership_of(child: Block) -> exp.In | None:
     return around if isinstance(around, exp.In) else None
 
 
-def pairs_of(child: Block, membership: exp.In) -> list[tuple[exp.Expression, exp.Expression]]:
+def pairs_of(child: Block, membership: exp.In) -> list[tuple[exp.Expr, exp.Expr]]:
     """What is compared: each expression on the left of IN with the subquery's output in its place."""
     left = membership.this.unnest()
     lefts = left.expressions if isinstance(left, exp.Tuple) else [left]
@@ -222,11 +222,13 @@ def is_equality(block: Block, child: Block, membership: exp.In) -> bool:
     Where more than its truth shows (NOT IN, or IN as a value), a NULL on either side lets any row of the subquery decide between
     false and unknown: then it may be only if no NULL can be there.
     """
-    is_certain = all(_is_never_null(block, mine) and _is_never_null(child, theirs) for mine, theirs in pairs_of(child, membership))
+    is_certain = all(
+        _is_never_null(block, mine) and _is_never_null(child, theirs) for mine, theirs in pairs_of(child, membership)
+    )
     return is_certain or _only_truth_counts(membership)
 
 
-def _only_truth_counts(condition: exp.Expression) -> bool:
+def _only_truth_counts(condition: exp.Expr) -> bool:
     """Whether unknown does the same as false: the condition is joined by AND and OR only, up to a WHERE, HAVING or ON."""
     at = condition.parent
     while isinstance(at, exp.And | exp.Or | exp.Paren):
@@ -234,16 +236,14 @@ def _only_truth_counts(condition: exp.Expression) -> bool:
     return isinstance(at, exp.Where | exp.Having | exp.Join)
 
 
-def _is_never_null(block: Block, expression: exp.Expression) -> bool:
+def _is_never_null(block: Block, expression: exp.Expr) -> bool:
     if not isinstance(expression, exp.Column):
         return isinstance(expression, exp.Literal)
     use = block.use_of(expression)
     return _not_null(use, expression.name) and not use.is_optional
 
 
-def _pair(
-    left_block: Block, left: exp.Expression, right_block: Block, right: exp.Expression, after: frozenset[Use]
-) -> Iterator[Edge]:
+def _pair(left_block: Block, left: exp.Expr, right_block: Block, right: exp.Expr, after: frozenset[Use]) -> Iterator[Edge]:
     one, other = _only_use(left_block, left, after), _only_use(right_block, right, after)
     if one is not None and other is not None and one is not other:
         collation = _compared_by(left_block, left, right_block, right)
@@ -251,7 +251,7 @@ def _pair(
         yield Edge(other, right, one, left, after, True, index_term(left_block, left, collation))
 
 
-def _compared_by(left_block: Block, left: exp.Expression, right_block: Block, right: exp.Expression) -> str:
+def _compared_by(left_block: Block, left: exp.Expr, right_block: Block, right: exp.Expr) -> str:
     """The collation of `left = right`: an explicit one, else a column's, the left side first."""
     sides = ((left_block, left), (right_block, right))
     explicit = (collation_of(block, side) for block, side in sides if side.find(exp.Collate) is not None)
@@ -259,7 +259,7 @@ def _compared_by(left_block: Block, left: exp.Expression, right_block: Block, ri
     return next(explicit, None) or next(of_columns, "BINARY")
 
 
-def index_term(block: Block, expression: exp.Expression, collation: str) -> str:
+def index_term(block: Block, expression: exp.Expr, collation: str) -> str:
     """An expression over one table as an index on that table spells it: the bare name for a column with its own collation."""
     bare = expression.copy()
     for column in bare.find_all(exp.Column):
@@ -270,7 +270,7 @@ def index_term(block: Block, expression: exp.Expression, collation: str) -> str:
     return expression.name if isinstance(expression, exp.Column) else f"({to_sql(bare)})"
 
 
-def _only_use(block: Block, expression: exp.Expression, after: frozenset[Use]) -> Use | None:
+def _only_use(block: Block, expression: exp.Expr, after: frozenset[Use]) -> Use | None:
     """The one table that the side of an equality reads.
 
     None also if the side may be something although the table's join found no match (`coalesce(b.x, 1)`): such a row
@@ -286,7 +286,7 @@ def _only_use(block: Block, expression: exp.Expression, after: frozenset[Use]) -
     return use if is_null_without_row or not use.is_optional or use in after else None
 
 
-def _renamed(expression: exp.Expression, name: str) -> exp.Expression:
+def _renamed(expression: exp.Expr, name: str) -> exp.Expr:
     """The expression, which reads one table only, over that table's name in the walk."""
     copy = expression.copy()
     for column in list(copy.find_all(exp.Column)):

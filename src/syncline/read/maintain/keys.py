@@ -26,26 +26,26 @@ class Dependency:
     gives: frozenset[Attribute]
 
 
-def determines(block: Block, given: Iterable[exp.Expression]) -> bool:
+def determines(block: Block, given: Iterable[exp.Expr]) -> bool:
     """Whether no two rows of the block's result agree on all of these expressions (of its SELECT)."""
     return not missing(block, given)
 
 
-def missing(block: Block, given: Iterable[exp.Expression]) -> list[str]:
+def missing(block: Block, given: Iterable[exp.Expr]) -> list[str]:
     """What tells rows of the result apart but does not follow from `given`: empty when `given` is a key."""
     reached = _closure(block, given)
     return [name for name, needed in _identity(block) if needed not in reached]
 
 
-def is_determined(block: Block, expression: exp.Expression, given: Iterable[exp.Expression]) -> bool:
+def is_determined(block: Block, expression: exp.Expr, given: Iterable[exp.Expr]) -> bool:
     """Whether rows before grouping that agree on `given` agree on `expression`."""
     reached = _closure(block, given)
     return attribute(expression) in reached or _columns(expression) <= reached
 
 
-def row_identity(block: Block) -> list[exp.Expression]:
+def row_identity(block: Block) -> list[exp.Expr]:
     """A minimal set of expressions that tells the block's rows apart (groups, if it is grouped)."""
-    chosen: list[exp.Expression]
+    chosen: list[exp.Expr]
     if block.is_grouped:
         chosen = [expression.copy() for expression in block.group_expressions()]
     elif block.is_distinct:
@@ -59,19 +59,19 @@ def row_identity(block: Block) -> list[exp.Expression]:
     return chosen
 
 
-def attribute(expression: exp.Expression) -> Attribute:
+def attribute(expression: exp.Expr) -> Attribute:
     """The name of an expression as an attribute: its SQL, for all spellings of one column the same."""
     return expression.unalias().sql("sqlite", comments=False).lower()
 
 
-def same_kind(block: Block, left: exp.Expression, right: exp.Expression) -> bool:
+def same_kind(block: Block, left: exp.Expr, right: exp.Expr) -> bool:
     """Whether two columns compare and store values alike, so that equal means the same."""
     if not (isinstance(left, exp.Column) and isinstance(right, exp.Column)):
         return False
     return is_same_kind(block.column_of(left), block.column_of(right))
 
 
-def _closure(block: Block, given: Iterable[exp.Expression]) -> set[Attribute]:
+def _closure(block: Block, given: Iterable[exp.Expr]) -> set[Attribute]:
     reached = {attribute(expression) for expression in given}
     dependencies = list(_dependencies(block))
     grew = True
@@ -125,9 +125,7 @@ def is_row_number(window: exp.Window) -> bool:
     return isinstance(window.this, exp.RowNumber) and is_window_order_dependent(window)
 
 
-def _one_row(
-    block: Block, use: Use, conditions: list[exp.Expression], everything: frozenset[Attribute]
-) -> Iterable[Dependency]:
+def _one_row(block: Block, use: Use, conditions: list[exp.Expr], everything: frozenset[Attribute]) -> Iterable[Dependency]:
     """Conditions that fix a whole key of a table by columns of others let them decide its row (or that there is none)."""
     bound: set[str] = set()
     others: set[Attribute] = set()
@@ -165,11 +163,11 @@ def _outer_columns(block: Block) -> Iterable[Attribute]:
         around = around.parent
 
 
-def _reads(block: Block, expression: exp.Expression, use: Use) -> bool:
+def _reads(block: Block, expression: exp.Expr, use: Use) -> bool:
     return any(whose is use for _, whose in block.columns_in(expression))
 
 
-def _equality(block: Block, condition: exp.Expression) -> Iterable[Dependency]:
+def _equality(block: Block, condition: exp.Expr) -> Iterable[Dependency]:
     if isinstance(condition, exp.Is) and isinstance(condition.expression, exp.Null):
         yield Dependency(frozenset(), frozenset({attribute(condition.this)}))
     if not isinstance(condition, exp.EQ | exp.NullSafeEQ):
@@ -185,13 +183,13 @@ def _equality(block: Block, condition: exp.Expression) -> Iterable[Dependency]:
             yield Dependency(frozenset({attribute(other)}), frozenset({attribute(one)}))
 
 
-def _derived_expressions(block: Block) -> Iterable[exp.Expression]:
+def _derived_expressions(block: Block) -> Iterable[exp.Expr]:
     for expression in (*block.group_expressions(), *(output.unalias() for output in block.select.expressions)):
         if not isinstance(expression, exp.Column) and not folds(expression):
             yield expression
 
 
-def _columns(expression: exp.Expression) -> set[Attribute]:
+def _columns(expression: exp.Expr) -> set[Attribute]:
     return {attribute(column) for column in expression.find_all(exp.Column)}
 
 

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from syncline.errors import UnsupportedQuery
 from syncline.read.maintain.query import line_of
@@ -73,7 +73,7 @@ def render(template: str, tables: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda found: '"' + tables[found[1]].replace('"', '""') + '"', template)
 
 
-def to_sql(node: exp.Expression) -> str:
+def to_sql(node: exp.Expr) -> str:
     """A tree as SQLite's SQL."""
     return node.sql("sqlite", comments=False)
 
@@ -147,4 +147,6 @@ def _unknown_table(table: exp.Table, catalog: Catalog) -> UnsupportedQuery:
     hint = f"Did you mean '{near[0]}'?" if near else f"There are: {known}"
     if not table.db and not near:
         hint = f"A relation is written service.table. {hint}"
-    return UnsupportedQuery(f"FROM {name}", "no service publishes this relation and no view has this name", hint, line=line_of(table))
+    return UnsupportedQuery(
+        f"FROM {name}", "no service publishes this relation and no view has this name", hint, line=line_of(table)
+    )

@@ -22,13 +22,13 @@ class Partition:
     """P, as expressions over `owner`. No owner: one piece, recomputed whole."""
 
     owner: Use | None
-    expressions: tuple[exp.Expression, ...]
+    expressions: tuple[exp.Expr, ...]
 
 
 WHOLE = Partition(None, ())
 
 
-def choose(block: Block, edges: Sequence[Edge], wanted: Sequence[exp.Expression]) -> Partition | None:
+def choose(block: Block, edges: Sequence[Edge], wanted: Sequence[exp.Expr]) -> Partition | None:
     """The best P: as much of `wanted` (the view's key) as one table owns. None: only the block's inner rows have one.
 
     Raises UnsupportedQuery when two parts of the block admit no common P.
@@ -45,7 +45,7 @@ def choose(block: Block, edges: Sequence[Edge], wanted: Sequence[exp.Expression]
     return best
 
 
-def exactly(block: Block, edges: Sequence[Edge], wanted: Sequence[exp.Expression]) -> Partition | None:
+def exactly(block: Block, edges: Sequence[Edge], wanted: Sequence[exp.Expr]) -> Partition | None:
     """P that is all of `wanted`, or None when the block cannot be split by just that."""
     allowed = _allowed(block)
     if not all(_is_allowed(expression, allowed) for expression in wanted):
@@ -54,9 +54,9 @@ def exactly(block: Block, edges: Sequence[Edge], wanted: Sequence[exp.Expression
     return found if found is not None and len(found.expressions) == len(wanted) else None
 
 
-def equals(block: Block, edges: Sequence[Edge], expression: exp.Expression) -> list[tuple[Use, exp.Expression]]:
+def equals(block: Block, edges: Sequence[Edge], expression: exp.Expr) -> list[tuple[Use, exp.Expr]]:
     """The expression and the columns that equal it in every row, each with the table it reads; none if it reads several."""
-    found: list[tuple[Use, exp.Expression]] = []
+    found: list[tuple[Use, exp.Expr]] = []
     uses = {block.use_of(column) for column in expression.find_all(exp.Column)}
     if len(uses) == 1:
         found.append((uses.pop(), expression))
@@ -71,12 +71,12 @@ def equals(block: Block, edges: Sequence[Edge], expression: exp.Expression) -> l
     return found
 
 
-def _best(block: Block, edges: Sequence[Edge], wanted: Sequence[exp.Expression]) -> Partition | None:
+def _best(block: Block, edges: Sequence[Edge], wanted: Sequence[exp.Expr]) -> Partition | None:
     best: Partition | None = None
     for owner in block.uses:
         if owner.is_optional:
             continue
-        expressions: list[exp.Expression] = []
+        expressions: list[exp.Expr] = []
         for expression in wanted:
             mine = next((other for use, other in equals(block, edges, expression) if use is owner), None)
             if mine is not None and mine not in expressions:
@@ -86,15 +86,15 @@ def _best(block: Block, edges: Sequence[Edge], wanted: Sequence[exp.Expression])
     return best
 
 
-def _is_allowed(expression: exp.Expression, allowed: list[exp.Expression] | None) -> bool:
+def _is_allowed(expression: exp.Expr, allowed: list[exp.Expr] | None) -> bool:
     if folds(expression):
         return False
     return allowed is None or attribute(expression) in {attribute(other) for other in allowed}
 
 
-def _allowed(block: Block) -> list[exp.Expression] | None:
+def _allowed(block: Block) -> list[exp.Expr] | None:
     """The expressions P may be made of; None is no limit."""
-    limits: list[tuple[str, list[exp.Expression], exp.Expression]] = []
+    limits: list[tuple[str, list[exp.Expr], exp.Expr]] = []
     if block.is_grouped:
         limits.append(("GROUP BY", block.group_expressions(), block.select))
     if block.is_distinct:

@@ -64,7 +64,7 @@ class ViewPlan:
 
     @property
     def cost_class(self) -> str:
-        """"keys": work follows the change; "whole": every change recomputes the view."""
+        """ "keys": work follows the change; "whole": every change recomputes the view."""
         return "keys" if self.partition else "whole"
 
     @property

@@ -54,19 +54,19 @@ class Block:
     def is_distinct(self) -> bool:
         return self.select.args.get("distinct") is not None
 
-    def own_nodes(self, *roots: exp.Expression | None) -> Iterator[exp.Expression]:
+    def own_nodes(self, *roots: exp.Expr | None) -> Iterator[exp.Expr]:
         """Every node of these parts (default: the whole select) that is not inside a subquery."""
         for root in roots or (self.select,):
             if root is not None:
                 yield from root.walk(prune=lambda node: node is not self.select and isinstance(node, exp.Query))
 
-    def own_nodes_of(self, root: exp.Expression, *kinds: type[exp.Expression]) -> Iterator[exp.Expression]:
+    def own_nodes_of(self, root: exp.Expr, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
         """The nodes of these kinds in an expression, without those inside subqueries."""
         for node in root.walk(prune=lambda node: isinstance(node, exp.Query)):
             if isinstance(node, kinds):
                 yield node
 
-    def columns_in(self, node: exp.Expression | None) -> Iterator[tuple[exp.Column, Use]]:
+    def columns_in(self, node: exp.Expr | None) -> Iterator[tuple[exp.Column, Use]]:
         """Every column in a part of this block, in its subqueries too, with the use it belongs to."""
         if node is None:
             return
@@ -77,7 +77,7 @@ class Block:
                 around = around.parent
             yield column, (blocks[id(around)] if around is not None else self).use_of(column)
 
-    def child_of(self, node: exp.Expression) -> "Block | None":
+    def child_of(self, node: exp.Expr) -> "Block | None":
         """The block of a subquery of this block."""
         inner = node.unnest() if isinstance(node, exp.Subquery) else node
         return next((child for child in self.children if child.select is inner), None)
@@ -87,7 +87,7 @@ class Block:
         """Whether this is a subquery whose one value is used: not inside EXISTS or IN."""
         if self.parent is None or not isinstance(self.select.parent, exp.Subquery):
             return False
-        around = self.select.parent
+        around: exp.Expr = self.select.parent
         while isinstance(around.parent, exp.Subquery | exp.Paren):
             around = around.parent
         return not (isinstance(around.parent, exp.In) and around.arg_key == "query")
@@ -96,7 +96,7 @@ class Block:
     def is_existence(self) -> bool:
         return self.parent is not None and isinstance(self.select.parent, exp.Exists)
 
-    def aggregates(self) -> Iterator[exp.Expression]:
+    def aggregates(self) -> Iterator[exp.Expr]:
         """Aggregate calls of this block that are not window functions."""
         for node in self.own_nodes(*self.select.expressions, self.select.args.get("having")):
             if is_aggregate(node) and not _is_windowed(node):
@@ -107,11 +107,11 @@ class Block:
             if isinstance(node, exp.Window):
                 yield node
 
-    def group_expressions(self) -> list[exp.Expression]:
+    def group_expressions(self) -> list[exp.Expr]:
         group = self.select.args.get("group")
         return list(group.expressions) if group else []
 
-    def conjuncts(self) -> Iterator[exp.Expression]:
+    def conjuncts(self) -> Iterator[exp.Expr]:
         """Conditions that every joined row of this block fulfils: WHERE and the ON of inner joins, split at AND."""
         for use in self.uses:
             if use.join is not None and not use.joins_left:
@@ -169,7 +169,7 @@ def build_block(select: exp.Select, sources: Mapping[str, Source], parent: Block
     return block
 
 
-def split_and(condition: exp.Expression | None) -> Iterator[exp.Expression]:
+def split_and(condition: exp.Expr | None) -> Iterator[exp.Expr]:
     """The parts of a condition that must all be true."""
     if condition is None:
         return
@@ -182,7 +182,7 @@ def split_and(condition: exp.Expression | None) -> Iterator[exp.Expression]:
         yield condition
 
 
-def is_aggregate(node: exp.Expression) -> bool:
+def is_aggregate(node: exp.Expr) -> bool:
     """Whether a call folds many rows into one value. MIN and MAX of several arguments do not."""
     if isinstance(node, exp.Anonymous):
         return node.name.lower() in ("total", "json_group_array", "json_group_object", "string_agg")
@@ -191,12 +191,12 @@ def is_aggregate(node: exp.Expression) -> bool:
     return isinstance(node, exp.AggFunc) and not isinstance(node, exp.Greatest | exp.Least)
 
 
-def folds(expression: exp.Expression) -> bool:
+def folds(expression: exp.Expr) -> bool:
     """Whether an expression reads more than the columns of one joined row: a subquery, an aggregate or a window."""
     return any(isinstance(node, exp.Query | exp.Window) or is_aggregate(node) for node in expression.walk())
 
 
-def may_fail(expression: exp.Expression) -> bool:
+def may_fail(expression: exp.Expr) -> bool:
     """Whether an expression may raise an error for some values, not just give NULL."""
     failing = (exp.JSONExtract, exp.JSONExtractScalar, exp.JSONObject, exp.JSONArray, exp.Abs, exp.ParseJSON, exp.JSONType)
     return any(
@@ -206,7 +206,7 @@ def may_fail(expression: exp.Expression) -> bool:
     )
 
 
-def line_of(node: exp.Expression | None) -> int:
+def line_of(node: exp.Expr | None) -> int:
     """The line of the query's text on which a node begins, as far as the parser kept it; 0 if unknown."""
     if node is None:
         return 0
@@ -226,14 +226,14 @@ def is_window_order_dependent(window: exp.Window) -> bool:
     return name in positional or by_rows
 
 
-def _is_windowed(node: exp.Expression) -> bool:
+def _is_windowed(node: exp.Expr) -> bool:
     parent = node.parent
     while isinstance(parent, exp.Filter | exp.IgnoreNulls):
         node, parent = parent, parent.parent
     return isinstance(parent, exp.Window) and parent.this is node
 
 
-def _add_use(block: Block, table: exp.Expression, join: exp.Join | None, sources: Mapping[str, Source]) -> None:
+def _add_use(block: Block, table: exp.Expr, join: exp.Join | None, sources: Mapping[str, Source]) -> None:
     assert isinstance(table, exp.Table)
     alias = table.alias or table.name
     if any(use.alias.lower() == alias.lower() for use in block.uses):
@@ -254,9 +254,7 @@ def _add_use(block: Block, table: exp.Expression, join: exp.Join | None, sources
     block.uses.append(Use(alias, sources[table.name], table, join, optional))
 
 
-def _turn_right_join(
-    block: Block, table: exp.Table, alias: str, join: exp.Join, sources: Mapping[str, Source]
-) -> None:
+def _turn_right_join(block: Block, table: exp.Table, alias: str, join: exp.Join, sources: Mapping[str, Source]) -> None:
     """`A RIGHT JOIN B ON c` is `B LEFT JOIN A ON c`; the names of columns are written out, so their order is free."""
     if len(block.uses) != 1 or join.args.get("using"):
         raise UnsupportedQuery(
@@ -281,7 +279,7 @@ def _expand_using(block: Block) -> None:
         names = use.join.args.get("using") if use.join is not None else None
         if not names or use.join is None:
             continue
-        conditions: list[exp.Expression] = []
+        conditions: list[exp.Expr] = []
         for identifier in names:
             left = next((other for other in block.uses[:position] if other.source.column(identifier.name)), None)
             if left is None or use.source.column(identifier.name) is None:
@@ -297,9 +295,7 @@ def _expand_using(block: Block) -> None:
         use.join.set("on", exp.and_(*conditions, copy=False))
 
 
-def _expand_output_names(
-    block: Block, clause: exp.Expression | None, outputs: dict[str, exp.Expression], *, positions: bool
-) -> None:
+def _expand_output_names(block: Block, clause: exp.Expr | None, outputs: dict[str, exp.Expr], *, positions: bool) -> None:
     if clause is None:
         return
     if positions:
@@ -314,13 +310,14 @@ def _expand_output_names(
             node.replace(copy if isinstance(copy, exp.Column | exp.Func) else exp.paren(copy, copy=False))
 
 
-def _output_at(block: Block, item: exp.Literal) -> exp.Expression:
+def _output_at(block: Block, item: exp.Literal) -> exp.Expr:
     index = int(item.name)
     if not 1 <= index <= len(block.select.expressions):
         raise UnsupportedQuery(
             f"GROUP BY {index}", f"there are {len(block.select.expressions)} columns", "Name the column instead"
         )
-    return block.select.expressions[index - 1]
+    output: exp.Expr = block.select.expressions[index - 1]
+    return output
 
 
 def _resolve(block: Block, column: exp.Column) -> None:

@@ -61,7 +61,7 @@ def refuse_block(block: Block) -> None:
         _refuse_untyped_comparison(block, other, one)
 
 
-def refuse_inexact(block: Block, node: exp.Expression, what: str) -> None:
+def refuse_inexact(block: Block, node: exp.Expr, what: str) -> None:
     """Raises UnsupportedQuery where one of several equal values is kept, and they may differ: `what` keeps them."""
     kind = kind_of(block, node)
     if kind.is_exact:
@@ -114,12 +114,10 @@ def order_dependent_windows(block: Block) -> Iterator[exp.Window]:
     return (window for window in block.windows() if is_window_order_dependent(window))
 
 
-_TOP_N = (
-    "For the first n of each group, filter ROW_NUMBER() OVER (PARTITION BY … ORDER BY …, key) <= n in an outer SELECT"
-)
+_TOP_N = "For the first n of each group, filter ROW_NUMBER() OVER (PARTITION BY … ORDER BY …, key) <= n in an outer SELECT"
 
 
-def _comparisons(block: Block) -> Iterator[tuple[exp.Expression, exp.Expression]]:
+def _comparisons(block: Block) -> Iterator[tuple[exp.Expr, exp.Expr]]:
     """What is compared with what, as far as SQLite converts one side to suit the other."""
     for node in block.own_nodes():
         if isinstance(node, exp.EQ | exp.NEQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.NullSafeEQ | exp.NullSafeNEQ | exp.Is):
@@ -136,14 +134,12 @@ def _comparisons(block: Block) -> Iterator[tuple[exp.Expression, exp.Expression]
                     _refuse_untyped_comparison(child, output, mine, block)
 
 
-def _parts(node: exp.Expression) -> list[exp.Expression]:
+def _parts(node: exp.Expr) -> list[exp.Expr]:
     inner = node.unnest()
     return list(inner.expressions) if isinstance(inner, exp.Tuple) else [node]
 
 
-def _refuse_untyped_comparison(
-    block: Block, one: exp.Expression, other: exp.Expression, others: Block | None = None
-) -> None:
+def _refuse_untyped_comparison(block: Block, one: exp.Expr, other: exp.Expr, others: Block | None = None) -> None:
     """SQLite makes text of a computed number that is compared with TEXT, but not once it is stored in a column without type."""
     plain = one.unalias().unnest()
     if not isinstance(plain, exp.Column) or not block.use_of(plain).source.is_view:
@@ -159,7 +155,7 @@ def _refuse_untyped_comparison(
         )
 
 
-def _kept_of_equals(block: Block) -> Iterator[tuple[exp.Expression, str]]:
+def _kept_of_equals(block: Block) -> Iterator[tuple[exp.Expr, str]]:
     for node in block.group_expressions():
         yield node, "GROUP BY"
     if block.is_distinct and not block.is_existence:
@@ -172,7 +168,7 @@ def _kept_of_equals(block: Block) -> Iterator[tuple[exp.Expression, str]]:
             yield node.this.expressions[0], f"{node.key.upper()}(DISTINCT …)"
 
 
-def _star(node: exp.Expression) -> None:
+def _star(node: exp.Expr) -> None:
     if not isinstance(node, exp.Star) or isinstance(node.parent, exp.Count):
         return
     select = node.parent.parent if isinstance(node.parent, exp.Column) else node.parent
@@ -186,14 +182,14 @@ def _star(node: exp.Expression) -> None:
     )
 
 
-def _limit_inside(node: exp.Expression) -> None:
+def _limit_inside(node: exp.Expr) -> None:
     if isinstance(node, exp.Query) and (found := node.args.get("limit") or node.args.get("offset")) is not None:
         if isinstance(node.parent, exp.Exists) and "offset" not in node.args:
             return
         raise UnsupportedQuery("LIMIT", "which rows remain would depend on all others", _TOP_N, line=line_of(found))
 
 
-def _recursion(node: exp.Expression) -> None:
+def _recursion(node: exp.Expr) -> None:
     if isinstance(node, exp.With) and node.recursive:
         raise UnsupportedQuery(
             "WITH RECURSIVE",
@@ -203,7 +199,7 @@ def _recursion(node: exp.Expression) -> None:
         )
 
 
-def _joins(node: exp.Expression) -> None:
+def _joins(node: exp.Expr) -> None:
     if isinstance(node, exp.Join):
         if node.side == "FULL":
             raise UnsupportedQuery(
@@ -237,7 +233,7 @@ def _joins(node: exp.Expression) -> None:
             )
 
 
-def _nested_join(table: exp.Expression) -> UnsupportedQuery:
+def _nested_join(table: exp.Expr) -> UnsupportedQuery:
     return UnsupportedQuery(
         "FROM ( … JOIN … )",
         "joins in parentheses are not followed",
@@ -246,7 +242,7 @@ def _nested_join(table: exp.Expression) -> UnsupportedQuery:
     )
 
 
-def _functions(node: exp.Expression) -> None:
+def _functions(node: exp.Expr) -> None:
     if not isinstance(node, exp.Func):
         return
     name = (node.name if isinstance(node, exp.Anonymous) else node.key).lower()
@@ -266,12 +262,12 @@ def _functions(node: exp.Expression) -> None:
         )
 
 
-def _has_no_time(node: exp.Expression) -> bool:
+def _has_no_time(node: exp.Expr) -> bool:
     arguments = node.expressions if isinstance(node, exp.Anonymous) else [node.this]
     return len(arguments) < 2 if isinstance(node, exp.Anonymous) else arguments[0] is None
 
 
-def _volatile(node: exp.Expression, name: str) -> UnsupportedQuery:
+def _volatile(node: exp.Expr, name: str) -> UnsupportedQuery:
     return UnsupportedQuery(
         f"{name}()",
         "its value changes although no row does",
@@ -280,7 +276,7 @@ def _volatile(node: exp.Expression, name: str) -> UnsupportedQuery:
     )
 
 
-def _casts(node: exp.Expression) -> None:
+def _casts(node: exp.Expr) -> None:
     if isinstance(node, exp.Cast) and (kind := node.to.this.name) not in _CASTS:
         raise UnsupportedQuery(
             f"CAST(… AS {kind})",
@@ -290,13 +286,11 @@ def _casts(node: exp.Expression) -> None:
         )
 
 
-def _parameters(node: exp.Expression) -> None:
+def _parameters(node: exp.Expr) -> None:
     if isinstance(node, exp.Placeholder | exp.Parameter):
-        raise UnsupportedQuery(
-            node.sql("sqlite"), "a view has no parameters", "Select the column, and filter when reading"
-        )
+        raise UnsupportedQuery(node.sql("sqlite"), "a view has no parameters", "Select the column, and filter when reading")
 
 
-_CHECKS: tuple[Callable[[exp.Expression], None], ...] = (
+_CHECKS: tuple[Callable[[exp.Expr], None], ...] = (
     _star, _limit_inside, _recursion, _joins, _functions, _casts, _parameters,
 )  # fmt: skip

@@ -81,9 +81,7 @@ def mirror_id(service: str, table: str) -> str:
 
 def mirror_source(relation: Relation) -> Source:
     """The source that a relation becomes in the read store. Unique columns count as a key only if none may be NULL."""
-    columns = tuple(
-        Column(c.name, c.declared_type, c.collation, c.not_null or c.name in relation.key) for c in relation.columns
-    )
+    columns = tuple(Column(c.name, c.declared_type, c.collation, c.not_null or c.name in relation.key) for c in relation.columns)
     may_be_null = {column.name for column in columns if not column.not_null}
     keys = (relation.key, *(unique for unique in relation.unique if not may_be_null & set(unique)))
     return Source(mirror_id(relation.service, relation.table), columns, keys, relation.is_rowid_key)

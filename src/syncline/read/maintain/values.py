@@ -47,40 +47,40 @@ class Kind:
         return self.collation == "BINARY" and "any" not in self.classes and not mixes
 
 
-def kind_of(block: Block, expression: exp.Expression) -> Kind:
+def kind_of(block: Block, expression: exp.Expr) -> Kind:
     """The kind of an expression of the block."""
     plain = expression.unalias()
     return Kind(_declared(block, plain), collation_of(block, plain), _classes(block, plain))
 
 
-def as_column(block: Block, expression: exp.Expression, name: str, *, not_null: bool = False) -> Column:
+def as_column(block: Block, expression: exp.Expr, name: str, *, not_null: bool = False) -> Column:
     """The column that stores an expression such that it compares as the expression does."""
     kind = kind_of(block, expression)
     return Column(name, kind.declared_type, kind.collation, not_null)
 
 
-def is_exact(block: Block, expression: exp.Expression) -> bool:
+def is_exact(block: Block, expression: exp.Expr) -> bool:
     return kind_of(block, expression).is_exact
 
 
-def collation_of(block: Block, expression: exp.Expression) -> str:
+def collation_of(block: Block, expression: exp.Expr) -> str:
     """An explicit COLLATE anywhere inside counts; else the column's own, through parentheses, + and CAST."""
     explicit = next(block.own_nodes_of(expression, exp.Collate), None)
     if explicit is not None:
-        return explicit.expression.name.upper()
+        return str(explicit.expression.name).upper()
     while isinstance(expression, exp.Paren | exp.Cast | exp.Alias):
         expression = expression.this
     return block.column_of(expression).collation.upper() if isinstance(expression, exp.Column) else "BINARY"
 
 
-def has_column_collation(expression: exp.Expression) -> bool:
+def has_column_collation(expression: exp.Expr) -> bool:
     """Whether an expression compares as a column does: it is one, but for parentheses and CAST."""
     while isinstance(expression, exp.Paren | exp.Cast):
         expression = expression.this
     return isinstance(expression, exp.Column)
 
 
-def _declared(block: Block, node: exp.Expression) -> str:
+def _declared(block: Block, node: exp.Expr) -> str:
     """As SQLite finds the affinity of an expression: https://sqlite.org/datatype3.html#affinity_of_expressions."""
     if isinstance(node, exp.Paren | exp.Collate):
         return _declared(block, node.this)
@@ -93,7 +93,7 @@ def _declared(block: Block, node: exp.Expression) -> str:
     return ""
 
 
-def _classes(block: Block, node: exp.Expression | None) -> Classes:
+def _classes(block: Block, node: exp.Expr | None) -> Classes:
     if node is None or isinstance(node, exp.Null):
         return frozenset()
     if isinstance(node, exp.Column):
@@ -120,7 +120,7 @@ def _classes(block: Block, node: exp.Expression | None) -> Classes:
     return _of_operation(block, node)
 
 
-def _of_operation(block: Block, node: exp.Expression) -> Classes:
+def _of_operation(block: Block, node: exp.Expr) -> Classes:
     if isinstance(node, exp.Add | exp.Sub | exp.Mul | exp.Div | exp.Mod | exp.Neg | exp.Abs | exp.Sum):
         argument = node.this.expressions[0] if isinstance(node.this, exp.Distinct) else node.this
         operands = [_classes(block, argument)]
@@ -135,5 +135,5 @@ def _of_operation(block: Block, node: exp.Expression) -> Classes:
     return _NAMED.get(node.name.lower(), _ANY) if isinstance(node, exp.Anonymous) else _ANY
 
 
-def _any_of(block: Block, nodes: Iterable[exp.Expression | None]) -> Classes:
+def _any_of(block: Block, nodes: Iterable[exp.Expr | None]) -> Classes:
     return frozenset().union(*(_classes(block, node) for node in nodes))

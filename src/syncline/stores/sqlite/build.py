@@ -106,7 +106,7 @@ class Builds:
             )
 
     def _reset_changes(self, plan: ViewPlan) -> None:
-        """Begins the change feed anew with a reset, numbered on from the old one so that a reader who remembers a number sees it."""
+        """Begins the change feed anew with a reset, numbered on, so that a reader who remembers a number sees it."""
         feed = quoted(changes_table(plan.name))
         exists = (changes_table(plan.name),) in self._run("select_tables").fetchall()
         last = self._connection.execute(f"SELECT max(seq) FROM {feed}").fetchone()[0] if exists else None

@@ -89,9 +89,7 @@ class Definitions:
 
 def mirror_shape(relation: Relation) -> Shape:
     """How the rows of a mirror are stored: a row without a whole key is refused, so its key may be the primary key."""
-    columns = tuple(
-        Column(c.name, c.declared_type, c.collation, c.not_null or c.name in relation.key) for c in relation.columns
-    )
+    columns = tuple(Column(c.name, c.declared_type, c.collation, c.not_null or c.name in relation.key) for c in relation.columns)
     return Shape(columns, relation.key, relation.is_rowid_key)
 
 

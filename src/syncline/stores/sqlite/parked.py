@@ -1,7 +1,7 @@
 """Keeps one poisonous row from stopping the rest: pieces of a view whose rows cannot be computed are parked, with the error.
 
-A view's query may fail for the data of one partition key (a sum beyond 64 bits, malformed JSON). Then the keys are halved until the
-failing ones are known; those keep the rows they had, all others are computed. A parked key whose data changes is tried again,
+A view's query may fail for the data of one partition key (a sum beyond 64 bits, malformed JSON). Then the keys are halved until
+the failing ones are known; those keep the rows they had, all others are computed. A parked key whose data changes is tried again,
 and leaves the list when it succeeds. Must run inside the transaction that applies the batch.
 """
 

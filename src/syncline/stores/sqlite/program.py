@@ -3,8 +3,9 @@
 Text only, no connection. A node is one stored table that changes: a mirror, or a view computed from other nodes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from syncline.read.maintain.parse import render
 from syncline.read.maintain.plan import ViewPlan
@@ -128,7 +129,20 @@ def create_changes(plan: ViewPlan) -> str:
     return f"CREATE TABLE IF NOT EXISTS {quoted(changes_table(plan.name))} (seq INTEGER PRIMARY KEY, op TEXT NOT NULL, {keys})"
 
 
-def _common(table: str, shape: Shape) -> dict[str, object]:
+class _Common(TypedDict):
+    table: str
+    shape: Shape
+    temporary: tuple[str, ...]
+    stage: str
+    stage_gone: str
+    drop_equal: str
+    drop_absent: str
+    remove: str
+    write: tuple[str, ...]
+    clear: str
+
+
+def _common(table: str, shape: Shape) -> _Common:
     delta = f"temp.{quoted(delta_table(table))}"
     exists = f"EXISTS (SELECT 1 FROM {quoted(table)} AS t WHERE {shape.same_key('t', 'n')}"
     marks, key_marks = ", ".join("?" * len(shape.columns)), ", ".join("?" * len(shape.key))
