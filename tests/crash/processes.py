@@ -206,6 +206,10 @@ class Run:
         wait_until(lambda: text in self.output() or self.process.poll() is not None, f"`syncline run` says '{text}'")
         self.assert_runs()
 
+    def is_live(self) -> bool:
+        """Whether it has said of every service that it follows it; the read store may have been left live by another."""
+        return all(f"{service}: live" in self.output() for service in bank.SERVICES)
+
     def assert_runs(self) -> None:
         assert self.process.poll() is None, f"`syncline run` ended with {self.process.returncode}:\n{self.output()}"
 

@@ -42,7 +42,7 @@ class Killer:
 
     def live(self) -> Run:
         run = self.running()
-        wait_until(lambda: self.made.is_live() or run.process.poll() is not None, "every view is live")
+        wait_until(lambda: (run.is_live() and self.made.is_live()) or run.process.poll() is not None, "every view is live")
         run.assert_runs()
         return run
 
@@ -141,15 +141,13 @@ class Killer:
         self.kill("changed", LONGEST_DELAY_S / 2)
 
     def standby(self, _: int) -> None:
-        """A second relay stands by, and takes over at once."""
+        """While a second relay stands by, which takes over; `live` waits for it."""
         first = self.live()
         second = self.made.run()
         second.wait_for("standing by")
         self.kill("standby")
         assert first.process.returncode == -signal.SIGKILL
         self.current = second
-        before = self.made.shown()
-        wait_until(lambda: self.made.shown() != before or second.process.poll() is not None, "the second relay follows")
 
 
 PHASES: dict[str, tuple[Callable[[Killer, int], None], int]] = {
@@ -249,5 +247,24 @@ def test_a_paused_relay_that_wakes_goes_on_where_it_was(tmp_path: Path) -> None:
             run.process.send_signal(signal.SIGCONT)
         made.wait_for(made.stop_writers())
         made.stop_reader()
+        made.assert_exact()
+        run.stop()
+
+
+def test_a_read_store_deleted_under_a_running_relay_is_made_anew_by_it(tmp_path: Path) -> None:
+    with Bank(tmp_path, SEED, archive=200, pause_s=PAUSE_S) as made:
+        made.start_writers()
+        made.start_reader()
+        run = made.run()
+        wait_until(made.is_live, "every view is live")
+        for _ in range(2):
+            (consumer,) = made.query("SELECT consumer FROM syncline_meta")
+            made.delete_store()
+            wait_until(lambda old=consumer: made.query("SELECT consumer FROM syncline_meta") not in ([], [old]), "a new store")
+            wait_until(made.is_live, "every view is live again")
+            run.assert_runs()
+        made.wait_for(made.stop_writers())
+        seen = made.stop_reader()
+        assert seen["stores"] == 3
         made.assert_exact()
         run.stop()

@@ -24,22 +24,26 @@ class Doomed:
 
     def __init__(self, at: int, counted: int) -> None:
         self.at, self.n = at, 0
+        self._behind_commits: list[int] = []
         self._counted = counted
         self._connect = sqlite3.connect
 
     def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
         connection = self._connect(*arguments, **options)
-        connection.set_trace_callback(self.begin)
+        if arguments[0] != ":memory:":
+            connection.set_trace_callback(self.begin)
         return connection
 
-    def begin(self, _: str) -> None:
+    def begin(self, statement: str) -> None:
         self.n += 1
+        if statement == "COMMIT":
+            self._behind_commits.append(self.n + 1)
         if self.n == self.at:
             self.tell()
             os.kill(os.getpid(), signal.SIGKILL)
 
     def tell(self) -> None:
-        os.write(self._counted, str(self.n).encode())
+        os.write(self._counted, json.dumps({"statements": self.n, "behind_commits": self._behind_commits}).encode())
 
 
 def do(folder: Path, verb: str, arguments: list[str], doomed: Doomed) -> None:
@@ -63,9 +67,9 @@ def main() -> None:
                 os._exit(status)
         os.close(write_end)
         _, status = os.waitpid(child, 0)
-        counted = os.read(read_end, 100).decode()
+        counted = json.loads(os.read(read_end, 65_536) or "{}")
         os.close(read_end)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status), "statements": int(counted or 0)}), flush=True)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status), **counted}), flush=True)
 
 
 if __name__ == "__main__":

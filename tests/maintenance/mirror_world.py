@@ -20,7 +20,7 @@ from syncline.read.maintain.schema import catalog_of, mirror_id
 from syncline.read.view import View, parse_view
 from syncline.stores.sqlite.program import changes_table
 from syncline.stores.sqlite.read import SQLiteReadStore
-from syncline.stores.sqlite.tables import quoted
+from syncline.stores.sqlite.tables import listed, quoted
 
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
@@ -232,8 +232,8 @@ class World:
 
     def _change(self, each: Table) -> Chunk | None:
         relation = each.relation
-        name = f"{relation.service}.{relation.table}"
-        names = ", ".join(relation.column_names)
+        name = _at_home(relation)
+        names = listed(relation.column_names)
         rows = self.oracle.execute(f"SELECT {names} FROM {name}").fetchall()
         old = [self.rng.choice(rows)] if rows else []
         chance = self.rng.random()
@@ -260,7 +260,7 @@ class World:
         """Stores a row as the service would; None if its UNIQUE refuses it."""
         relation = each.relation
         key = tuple(row[index] for index in relation.key_indexes)
-        name = f"{relation.service}.{relation.table}"
+        name = _at_home(relation)
         self.oracle.execute("SAVEPOINT row")
         try:
             self._delete_oracle(each, key)
@@ -270,12 +270,12 @@ class World:
             return None
         finally:
             self.oracle.execute("RELEASE row")
-        where = " AND ".join(f"{n} = ?" for n in relation.key)
-        return self.oracle.execute(f"SELECT {', '.join(relation.column_names)} FROM {name} WHERE {where}", key).fetchone()
+        where = " AND ".join(f"{quoted(n)} = ?" for n in relation.key)
+        return self.oracle.execute(f"SELECT {listed(relation.column_names)} FROM {name} WHERE {where}", key).fetchone()
 
     def _delete_oracle(self, each: Table, key: Sequence[Scalar]) -> None:
-        where = " AND ".join(f"{n} = ?" for n in each.relation.key)
-        self.oracle.execute(f"DELETE FROM {each.relation.service}.{each.relation.table} WHERE {where}", key)
+        where = " AND ".join(f"{quoted(n)} = ?" for n in each.relation.key)
+        self.oracle.execute(f"DELETE FROM {_at_home(each.relation)} WHERE {where}", key)
 
     # -- first copy ----------------------------------------------------------------------------------------------------
 
@@ -283,8 +283,8 @@ class World:
         for service in self.services:
             for name, _ in self.store.loading(service):
                 relation = self.store.relations[name]
-                columns = ", ".join(relation.column_names)
-                rows = self.oracle.execute(f"SELECT {columns} FROM {relation.service}.{relation.table}").fetchall()
+                columns = listed(relation.column_names)
+                rows = self.oracle.execute(f"SELECT {columns} FROM {_at_home(relation)}").fetchall()
                 self.store.load(name, rows, done=True)
             loaded = self.store.loaded(service)
             if loaded:
@@ -324,7 +324,7 @@ class World:
         for name, relation in self.store.relations.items():
             columns = ", ".join(quoted(c) for c in relation.column_names)
             stored = typed(self.connection.execute(f"SELECT {columns} FROM {quoted(name)}"))
-            wanted = typed(self.oracle.execute(f"SELECT {columns} FROM {relation.service}.{relation.table}"))
+            wanted = typed(self.oracle.execute(f"SELECT {columns} FROM {_at_home(relation)}"))
             if self.store.definitions.states[name] == "live":
                 _same(f"mirror {name}", stored, wanted)
         current = {definition.view.name: definition for definition in self.definitions}
@@ -357,6 +357,11 @@ class World:
 
     def parked(self) -> list[tuple[str, str, str]]:
         return self.connection.execute("SELECT view, key, error FROM syncline_parked ORDER BY view, key").fetchall()
+
+
+def _at_home(relation: Relation) -> str:
+    """The relation's table in the oracle, where each service is a database of its own."""
+    return f"{relation.service}.{quoted(relation.table)}"
 
 
 def _merged(chunks: Sequence[Chunk]) -> list[Chunk]:

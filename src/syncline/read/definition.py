@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from syncline.errors import InvalidDefinition, UnsupportedQuery
 from syncline.messages import Column
 from syncline.read.maintain.compiler import compile_view
+from syncline.read.maintain.parse import names_read
 from syncline.read.maintain.plan import Index, ViewPlan, Walk
 from syncline.read.maintain.schema import Catalog
 from syncline.read.view import View
@@ -49,23 +51,57 @@ def loads(text: str) -> Definition:
 def define_views(views: Sequence[View], catalog: Catalog) -> tuple[list[Definition], list[Exception]]:
     """Compiles views, each after those that it reads. Returns what could be compiled, and what was refused and why."""
     waiting, made, refused = list(views), list[Definition](), list[Exception]()
-    names = {view.name for view in views}
     while waiting:
         stuck: list[tuple[View, Exception]] = []
         for view in waiting:
             try:
                 definition = Definition(view, tuple(compile_view(view, catalog)))
-            except Exception as error:
+            except InvalidDefinition as error:
                 stuck.append((view, error))
+            except Exception as error:
+                reason = f"it could not be analysed ({type(error).__name__}: {error})"
+                advice = "Simplify it until it is accepted, to find the part that is not, and report that"
+                stuck.append((view, UnsupportedQuery("SELECT", reason, advice, line=view.first_line, file=view.file)))
             else:
                 made.append(definition)
                 catalog = catalog.with_source(view.name, definition.own_plan.as_source())
         if len(stuck) == len(waiting):
-            refused += [error for _, error in stuck]
+            refused = _reasons(stuck)
             break
         waiting = [view for view, _ in stuck]
-    assert names
     return made, refused
+
+
+def _reasons(stuck: Sequence[tuple[View, Exception]]) -> list[Exception]:
+    """Why each view was refused: a view that reads a refused one need not know the reason itself."""
+    names = {view.name for view, _ in stuck}
+    read = {view.name: {name: line for name, line in names_read(view.sql).items() if name in names} for view, _ in stuck}
+    reasons: list[Exception] = []
+    for view, error in stuck:
+        reached = _reached(view.name, read)
+        line = view.first_line - 1 + next(iter(read[view.name].values()), 0)
+        if view.name in reached:
+            loop = ", ".join(sorted(name for name in reached if view.name in _reached(name, read)))
+            reason, advice = f"these views read each other: {loop}", "Let one of them read relations only"
+            reasons.append(UnsupportedQuery(f"view {view.name}", reason, advice, line=line, file=view.file))
+        elif read[view.name]:
+            parent = next(iter(read[view.name]))
+            reason, advice = f"view '{parent}' is refused itself", f"Mend '{parent}' first"
+            reasons.append(UnsupportedQuery(f"FROM {parent}", reason, advice, line=line, file=view.file))
+        else:
+            reasons.append(error)
+    return reasons
+
+
+def _reached(name: str, read: Mapping[str, Mapping[str, int]]) -> set[str]:
+    """The refused views that a view reads, directly or through others."""
+    reached: set[str] = set()
+    waiting = list(read[name])
+    while waiting:
+        if (found := waiting.pop()) not in reached:
+            reached.add(found)
+            waiting += read[found]
+    return reached
 
 
 def columns_read(definitions: Iterable[Definition]) -> Mapping[str, frozenset[str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from syncline.read.maintain.parse import to_sql
+from syncline.read.maintain.parse import quoted, to_sql
 from syncline.read.maintain.query import Block, Use, folds, split_and
 from syncline.read.maintain.schema import is_same_kind
 from syncline.read.maintain.values import collation_of, has_column_collation
@@ -139,14 +139,14 @@ def walk_sql(path: Path, delta: str) -> WalkSql:
     columns = ", ".join(to_sql(_renamed(expression, names[use])) for use, expression in path.partition)
     hops = "".join(_hop_sql(hop, names) for hop in path.hops)
     matches = " AND ".join(
-        f'w0."{name}" {"=" if _not_null(path.start, name) else "IS"} d."{name}"' for name in path.start.source.key
+        f"w0.{quoted(name)} {'=' if _not_null(path.start, name) else 'IS'} d.{quoted(name)}" for name in path.start.source.key
     )
-    table = f'"{path.start.table.name}"'
-    old = f'SELECT {columns} FROM "{delta}" AS d CROSS JOIN {table} AS w0 ON {matches}{hops}'
+    table = quoted(path.start.table.name)
+    old = f"SELECT {columns} FROM {quoted(delta)} AS d CROSS JOIN {table} AS w0 ON {matches}{hops}"
     if needs_only_key:
-        once = f'SELECT {columns} FROM "{delta}" AS w0{hops}'
+        once = f"SELECT {columns} FROM {quoted(delta)} AS w0{hops}"
         return WalkSql(once if touches_itself else None, once, _text(path))
-    return WalkSql(old, f'SELECT {columns} FROM "{delta}" AS w0{hops} WHERE w0.syncline_present', _text(path))
+    return WalkSql(old, f"SELECT {columns} FROM {quoted(delta)} AS w0{hops} WHERE w0.syncline_present", _text(path))
 
 
 def _hop_sql(hop: Hop, names: dict[Use, str]) -> str:
@@ -155,7 +155,7 @@ def _hop_sql(hop: Hop, names: dict[Use, str]) -> str:
         far = to_sql(_renamed(edge.far_expression, names[hop.use]))
         near = to_sql(_renamed(edge.near_expression, names[edge.near]))
         conditions.append(f"{far} = {near}" if edge.is_turned else f"{near} = {far}")
-    return f' CROSS JOIN "{hop.use.table.name}" AS {names[hop.use]} ON {" AND ".join(conditions)}'
+    return f" CROSS JOIN {quoted(hop.use.table.name)} AS {names[hop.use]} ON {' AND '.join(conditions)}"
 
 
 def _text(path: Path) -> str:

@@ -25,7 +25,7 @@ _AFTER_A_VALUE = {
     TokenType.VAR, TokenType.IDENTIFIER, TokenType.NUMBER, TokenType.STRING, TokenType.R_PAREN, TokenType.NULL, TokenType.TRUE,
     TokenType.FALSE, TokenType.END, TokenType.HEX_STRING,
 }  # fmt: skip
-_PLACEHOLDER = re.compile(r'"syncline:([^"]+)"')
+_PLACEHOLDER = re.compile(r'"syncline:((?:[^"]|"")+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +44,20 @@ def parse(sql: str, catalog: Catalog) -> Parsed:
     sources: dict[str, Source] = {}
     edits: list[tuple[int, int, str]] = []
     for table in list(tree.find_all(exp.Table)):
-        if _names_a_cte(table):
+        if _names_a_cte(table) or not isinstance(table.this, exp.Identifier):
             continue
         source = catalog.find(_written_name(table))
         if source is None:
             raise _unknown_table(table, catalog)
         name = placeholder(source.id)
-        edits.append(_edit(table, name))
+        edits.append(_edit(table, quoted(name)))
         alias = table.alias or table.name
         columns = table.args.get("alias")
         if columns is not None and columns.args.get("columns"):
             raise UnsupportedQuery("AS name(columns)", "columns of a table are renamed", "Rename them with AS in SELECT")
-        table.replace(exp.alias_(exp.Table(this=exp.to_identifier(name, quoted=True)), alias, table=True, quoted=True))
+        identifier = exp.to_identifier(name, quoted=True)
+        identifier.meta.update(table.this.meta)
+        table.replace(exp.alias_(exp.Table(this=identifier), alias, table=True, quoted=True))
         sources[name] = source
     text = sql
     for start, end, replacement in sorted(edits, reverse=True):
@@ -63,19 +65,39 @@ def parse(sql: str, catalog: Catalog) -> Parsed:
     return Parsed(text, tree, sources)
 
 
+def names_read(sql: str) -> dict[str, int]:
+    """The names without a service that the query's FROM clauses hold, with their lines; none if it cannot be read."""
+    try:
+        tree = _read(sql)
+    except UnsupportedQuery:
+        return {}
+    tables = (table for table in tree.find_all(exp.Table) if not table.db and not _names_a_cte(table))
+    return {table.name.lower(): line_of(table) for table in tables}
+
+
 def placeholder(source_id: str) -> str:
     """How a source is written in generated SQL until the physical table is known."""
     return f"syncline:{source_id}"
 
 
+def quoted(name: str) -> str:
+    """An identifier, safe in SQL whatever characters it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def render(template: str, tables: Mapping[str, str]) -> str:
     """Generated SQL with every placeholder replaced by its physical table, quoted."""
-    return _PLACEHOLDER.sub(lambda found: '"' + tables[found[1]].replace('"', '""') + '"', template)
+    return _PLACEHOLDER.sub(lambda found: quoted(tables[found[1].replace('""', '"')]), template)
 
 
 def to_sql(node: exp.Expr) -> str:
     """A tree as SQLite's SQL."""
     return node.sql("sqlite", comments=False)
+
+
+def plain(sql: str) -> str:
+    """SQL as a message shows it: without the quotes that generated names have."""
+    return sql.replace('"', "")
 
 
 def _read(sql: str) -> exp.Query:
@@ -91,16 +113,22 @@ def _read(sql: str) -> exp.Query:
             "Try it in the sqlite3 shell first",
             line=int(errors[0].get("line") or 1),
         ) from error
-    _refuse_misread(sql)
+    stars = _refuse_misread(sql)
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         found = "nothing" if not statements else f"{len(statements)} statements, the first a {statements[0].key.upper()}"
         raise UnsupportedQuery("view", f"found {found}", "A view is exactly one SELECT", line=1)
+    for star, line in zip(statements[0].find_all(exp.Star, bfs=False), stars, strict=False):
+        star.meta["line"] = line
     return statements[0]
 
 
-def _refuse_misread(sql: str) -> None:
-    """Refuses the two spellings that the parser takes for something else: a plus sign before a value, and mod()."""
+def _refuse_misread(sql: str) -> list[int]:
+    """Refuses the two spellings that the parser takes for something else: a plus sign before a value, and mod().
+
+    Returns the line of each star that stands for columns or rows, which the parser does not keep.
+    """
     before: Token | None = None
+    stars: list[int] = []
     tokens = sqlglot.tokenize(sql, read="sqlite")
     for position, token in enumerate(tokens):
         if token.token_type == TokenType.PLUS and (before is None or not _ends_a_value(before)):
@@ -108,7 +136,10 @@ def _refuse_misread(sql: str) -> None:
         follows = tokens[position + 1].token_type if position + 1 < len(tokens) else None
         if token.text.lower() == "mod" and follows == TokenType.L_PAREN:
             raise UnsupportedQuery("mod()", "it is not read as SQLite's", "Write a % b for integers", line=token.line)
+        if token.token_type == TokenType.STAR and (before is None or not _ends_a_value(before)):
+            stars.append(token.line)
         before = token
+    return stars
 
 
 def _ends_a_value(token: Token) -> bool:
@@ -136,8 +167,8 @@ def _written_name(table: exp.Table) -> str:
 def _edit(table: exp.Table, name: str) -> tuple[int, int, str]:
     """Where the name stands in the text, and what replaces it."""
     first = table.args["db"] if table.args.get("db") is not None else table.this
-    alias = "" if table.args.get("alias") is not None else f' AS "{table.name}"'
-    return first.meta["start"], table.this.meta["end"] + 1, f'"{name}"{alias}'
+    alias = "" if table.args.get("alias") is not None else f" AS {quoted(table.name)}"
+    return first.meta["start"], table.this.meta["end"] + 1, f"{name}{alias}"
 
 
 def _unknown_table(table: exp.Table, catalog: Catalog) -> UnsupportedQuery:

@@ -340,9 +340,11 @@ def _resolve(block: Block, column: exp.Column) -> None:
         if uses:
             found = uses[0].source.column(column.name)
             assert found is not None
+            name = exp.to_identifier(found.name, quoted=True)
+            name.meta.update(column.this.meta)
             column.set("table", exp.to_identifier(uses[0].alias, quoted=True))
             column.set("db", None)
-            column.set("this", exp.to_identifier(found.name, quoted=True))
+            column.set("this", name)
             return
         around = around.parent
     raise _unknown_column(block, column)

@@ -178,7 +178,7 @@ def _star(node: exp.Expr) -> None:
         "SELECT *",
         "a column added at the source would change the view",
         "List the columns",
-        line=line_of(select.args.get("from_") if isinstance(select, exp.Select) else node),
+        line=line_of(node),
     )
 
 
@@ -246,16 +246,17 @@ def _functions(node: exp.Expr) -> None:
     if not isinstance(node, exp.Func):
         return
     name = (node.name if isinstance(node, exp.Anonymous) else node.key).lower()
+    shown = node.sql("sqlite").partition("(")[0].lower()
     if name in _VOLATILE or name.startswith("current"):
-        raise _volatile(node, name)
+        raise _volatile(node, shown)
     arguments = [argument for argument in node.find_all(exp.Literal) if argument.is_string]
     says_now = {"now", "localtime", "utc"} & {argument.name.lower() for argument in arguments}
     given = [value for value in node.args.values() if value]
     if name in _TIME and (says_now or not given or (name in ("strftime", "timetostr") and _has_no_time(node))):
-        raise _volatile(node, name)
+        raise _volatile(node, shown)
     if name in _ORDERED:
         raise UnsupportedQuery(
-            f"{name}()",
+            f"{shown}()",
             "its value depends on the order in which rows are read",
             "Keep the rows in the view, and put them together when reading",
             line=line_of(node),
