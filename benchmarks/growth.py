@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from statistics import median
 
 from figures import DURABILITY, Cell, Table
-from race import BY_HAND, SYNCLINE, opened_sides, race
+from race import BY_HAND, SYNCLINE, Label, Pace, opened_sides, race
 
 HOT = 10_000
 ROWS = 1_000
@@ -30,22 +30,27 @@ def measure(*, quick: bool) -> list[Table]:
     ]
 
 
-def _table(which: str, rates: dict[tuple[str, int], list[float]], asked: str) -> Table:
-    costs = {label: 1e6 / median(found) for label, found in rates.items()}
-    sizes = sorted({orders for _, orders in costs})
-    growths = {name: costs[name, sizes[-1]] / costs[name, sizes[0]] for name in (SYNCLINE, BY_HAND)}
-    rows: list[tuple[Cell, ...]] = [
-        (f"{orders:,} orders", costs[SYNCLINE, orders], costs[BY_HAND, orders], costs[SYNCLINE, orders] / costs[BY_HAND, orders])
-        for orders in sizes
-    ]
-    rows.append(("growth, times", *growths.values(), growths[SYNCLINE] / growths[BY_HAND]))
+def _table(which: str, paces: dict[Label, list[Pace]], asked: str) -> Table:
+    clock = {label: median(1e6 / pace.changes_s for pace in found) for label, found in paces.items()}
+    processor = {label: median(pace.processor_us for pace in found) for label, found in paces.items()}
+    sizes = sorted({orders for _, orders in clock})
+    rows: list[tuple[Cell, ...]] = [(f"{size:,} orders", *_compared(clock, size), *_compared(processor, size)) for size in sizes]
+    rows.append(("growth, times", *_growths(clock, sizes), *_growths(processor, sizes)))
     return Table(
         f"Cost of a change as the shop grows, {which}, batches of {ROWS:,}",
-        ("µs a change", SYNCLINE, BY_HAND, "Syncline / hand-written"),
+        ("µs a change", SYNCLINE, BY_HAND, "times", "processor: " + SYNCLINE, BY_HAND, "times"),
         rows,
         asked,
-        (
-            f"Medians of {len(next(iter(rates.values())))} repetitions, sizes and sides by turns.",
-            DURABILITY,
-        ),
+        (f"Medians of {len(next(iter(paces.values())))} repetitions, sizes and sides by turns.", DURABILITY),
     )
+
+
+def _compared(costs: dict[Label, float], size: int) -> tuple[float, float, float]:
+    ours, theirs = costs[SYNCLINE, size], costs[BY_HAND, size]
+    return ours, theirs, ours / theirs
+
+
+def _growths(costs: dict[Label, float], sizes: list[int]) -> tuple[float, float, float]:
+    """Costs in the biggest shop by costs in the smallest, and how the two growths compare."""
+    ours, theirs = (costs[name, sizes[-1]] / costs[name, sizes[0]] for name in (SYNCLINE, BY_HAND))
+    return ours, theirs, ours / theirs

@@ -20,6 +20,8 @@ import shop
 from figures import say
 from handwritten import HandwrittenRelay
 
+Label = tuple[str, int]
+
 SYNCLINE, BY_HAND, WITHOUT_DIFFERENCE = "Syncline", "hand-written SQL", "hand-written, no difference"
 
 
@@ -34,8 +36,16 @@ class Side:
     step: Callable[[], bool]
 
     @property
-    def label(self) -> tuple[str, int]:
+    def label(self) -> Label:
         return self.name, self.orders
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """One repetition: changes a second by the clock, and processor time a change, which other programs disturb less."""
+
+    changes_s: float
+    processor_us: float
 
 
 @contextmanager
@@ -58,34 +68,33 @@ def opened_sides(orders: int, *names: str) -> Iterator[list[Side]]:
         _refuse_differences(sides)
 
 
-def race(
-    sides: Sequence[Side], rows: int, batches: int, repetitions: int, *, hot: int | None = None
-) -> dict[tuple[str, int], list[float]]:
-    """Changes a second of each side, by its label, for each repetition; one more before them warms up and is not counted.
+def race(sides: Sequence[Side], rows: int, batches: int, repetitions: int, *, hot: int | None = None) -> dict[Label, list[Pace]]:
+    """How quick each side was, by its label, for each repetition; one more before them warms up and is not counted.
 
     A batch is one transaction that changes `rows` payments or orders. `hot` limits the changes to that many orders, the newest.
     """
-    found: dict[tuple[str, int], list[float]] = {side.label: [] for side in sides}
+    found: dict[Label, list[Pace]] = {side.label: [] for side in sides}
     with ExitStack() as stack:
         writers = [stack.enter_context(closing(shop.Writer(side.folder, side.orders, hot=hot))) for side in sides]
         for repetition in range(repetitions + 1):
             for side, writer in zip(sides, writers, strict=True):
                 say(f"{side.name}, {side.orders:,} orders, batches of {rows:,}: {repetition} of {repetitions}")
-                rate = _rate(side, writer, rows, batches)
+                pace = _pace(side, writer, rows, batches)
                 if repetition:
-                    found[side.label].append(rate)
+                    found[side.label].append(pace)
     return found
 
 
-def _rate(side: Side, writer: shop.Writer, rows: int, batches: int) -> float:
-    spent = 0.0
+def _pace(side: Side, writer: shop.Writer, rows: int, batches: int) -> Pace:
+    spent = processor = 0.0
     for _ in range(batches):
         writer.change(rows)
-        began = time.perf_counter()
+        processor_began, began = time.process_time(), time.perf_counter()
         worked = side.step()
         spent += time.perf_counter() - began
+        processor += time.process_time() - processor_began
         assert worked, f"{side.name} did not notice a change"
-    return rows * batches / spent
+    return Pace(rows * batches / spent, 1e6 * processor / (rows * batches))
 
 
 def _syncline(orders: int, folder: Path, stack: ExitStack) -> Side:

@@ -32,7 +32,7 @@ def model_status(
         definition = view.live or view.next
         depends_on = services_of(definition, views, mirrors) if definition is not None else frozenset()
         aside = sum(1 for each in parked if each == name or each.startswith(f"{name}__"))
-        error = view.error or (f"{aside} pieces are set aside: `syncline read {name}` names them" if aside else None)
+        error = view.error or (f"set aside: {aside} of its pieces; `syncline read {name}` names them" if aside else None)
         of_views.append(
             ViewStatus(
                 model.name,

@@ -246,7 +246,7 @@ def _rows(reader: StoreReader, wanted: Wanted) -> ReadResult:
     notes = [f"service '{feed.service}': {feed.error}" for feed in feeds if feed.service in services and feed.error]
     if parked:
         shown = ", ".join(str(each.key) for each in parked[:3])
-        notes.append(f"{len(parked)} pieces of it are set aside and not up to date ({shown}): {parked[0].error}")
+        notes.append(f"set aside and not up to date: {_pieces(len(parked))} of it ({shown}): {parked[0].error}")
     return ReadResult(
         plan.visible,
         rows,
@@ -266,8 +266,8 @@ def _refuse_parked(reader: StoreReader, wanted: Wanted, definition: Definition) 
         parked = [each for each in parked if each.view != plan.name or tuple(map(str, each.key)) == mine]
     if parked:
         raise NotReady(
-            f"{len(parked)} pieces of view '{wanted.view}' are set aside and not up to date, so no token is reached: key "
-            f"{parked[0].key}: {parked[0].error}. Mend the row at its service; the piece is then computed again."
+            f"no token is reached: {_pieces(len(parked))} of view '{wanted.view}' set aside and not up to date: "
+            f"key {parked[0].key}: {parked[0].error}. Mend the row at its service; the piece is then computed again."
         )
 
 
@@ -303,6 +303,10 @@ def _meant(definition: Definition, name: str, value: object) -> list[object]:
     if isinstance(value, str) and affinity(column.declared_type) == "BLOB" and _NUMBER.fullmatch(value):
         return [value, float(value) if re.search(r"[.eE]", value) else int(value)]
     return [value]
+
+
+def _pieces(count: int) -> str:
+    return f"{count} piece{'' if count == 1 else 's'}"
 
 
 def position_of(feeds: Iterable[StoredFeed], service: str) -> Position | None:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from syncline.errors import NotFound
+from syncline.errors import NotFound, StoreError, Unavailable
 from syncline.messages import Key, Position, Progress, Relation, Row, Scalar, Token
 from syncline.move.feed import Held, key_of
 from syncline.read.definition import Definition
@@ -122,10 +122,17 @@ def verify_store(
         cut_short |= len(found) > DIFFERENCES_SHOWN
         if found:
             repairs.append(Repair(relation, "", tuple(each.key for each in found)))
-    for name, definition in chosen.items():
+    for name in chosen:
         on_progress(Progress(f"comparing {name}", 0, 1, "view"))
-        for plan in definition.plans:
-            found, count, keys = _compare_view(store, definition, plan)
+        try:
+            compared = _compare_view(store, name)
+        except Unavailable:
+            raise
+        except StoreError as error:
+            why = f"its query cannot be computed, so it cannot be compared: {error}; mend the row at its service"
+            differences.append(Difference(name, (), "different", why))
+            continue
+        for plan, found, count, keys in compared:
             differences += found
             cut_short |= len(found) >= DIFFERENCES_SHOWN
             if not plan.is_hidden:
@@ -231,13 +238,23 @@ def _difference(relation: Relation, key: Key, row: Row | None, held: Row | None)
 # -- views -------------------------------------------------------------------------------------------------------------
 
 
-def _compare_view(store: Store, definition: Definition, plan: ViewPlan) -> tuple[list[Difference], int, tuple[Key, ...] | None]:
-    """A plan's query may name what only another plan of the view reads: the whole of it stands over the mirrors."""
-    name = definition.view.name
-    query = render(plan.definition, {source: source for its in definition.plans for source in (*its.reads, its.name)})
+def _compare_view(store: Store, name: str) -> list[tuple[ViewPlan, list[Difference], int, tuple[Key, ...] | None]]:
+    """Each table of a view with its query, in one snapshot: a view that was switched since is compared by what is live now.
+
+    A plan's query may name what only another plan of the view reads: the whole of it stands over the mirrors.
+    """
     with store.snapshot():
-        count, missing, extra = store.differences(plan.name, plan.visible, query, DIFFERENCES_SHOWN)
-        keys = _pieces(store, plan, missing, extra)
+        view = store.views().get(name)
+        definition = view.live if view is not None else None
+        if definition is None:
+            return []
+        tables = {source: source for plan in definition.plans for source in (*plan.reads, plan.name)}
+        return [(plan, *_compare_plan(store, name, plan, render(plan.definition, tables))) for plan in definition.plans]
+
+
+def _compare_plan(store: Store, name: str, plan: ViewPlan, query: str) -> tuple[list[Difference], int, tuple[Key, ...] | None]:
+    count, missing, extra = store.differences(plan.name, plan.visible, query, DIFFERENCES_SHOWN)
+    keys = _pieces(store, plan, missing, extra)
     indexes = [plan.visible.index(column) for column in plan.key if column in plan.visible]
 
     def key(row: Row) -> Key:
