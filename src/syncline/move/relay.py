@@ -211,10 +211,12 @@ class Relay:
     def _follow(self, following: Following) -> bool:
         feed, name = following.feed, following.service.name
         assert feed is not None and following.applied is not None
-        loading = self.store.loading(name)
+        # What is live stays whole until the views are defined anew, which begins again at "starting".
+        is_whole = following.subscription.state == "live"
+        loading = [] if is_whole else self.store.loading(name)
         if loading and following.subscription.state != "loading":
             self._note(following, "loading")
-        loaded = [] if loading else self.store.loaded(name)
+        loaded = [] if loading or is_whole else self.store.loaded(name)
         worked = False
         following.is_drained = not feed.changed()
         if not following.is_drained and (feed.is_incremental or not loading):

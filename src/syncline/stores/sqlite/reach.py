@@ -45,6 +45,7 @@ class Reach:
         with source_errors(path):
             self.is_wal = self.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         self._seen_version = -1
+        self._timeout_s = READ_TIMEOUT_S
         self._locked_since: float | None = None
 
     def close(self) -> None:
@@ -62,7 +63,8 @@ class Reach:
         now = time.monotonic()
         self.refuse_other_file()
         try:
-            with self.patience(PROBE_BUSY_S), source_errors(self.path):
+            with source_errors(self.path):
+                self._be_patient(PROBE_BUSY_S)
                 version = self.data_version()
         except Unavailable as error:
             if not is_locked(error) or now - (self._locked_since or now) > LOCK_GRACE_S:
@@ -100,11 +102,17 @@ class Reach:
     @contextmanager
     def patience(self, timeout_s: float) -> Iterator[None]:
         """Waits for the owner so long, not READ_TIMEOUT_S."""
-        self.connection.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
+        self._be_patient(timeout_s)
         try:
             yield
         finally:
-            self.connection.execute(f"PRAGMA busy_timeout = {int(READ_TIMEOUT_S * 1000)}")
+            self._be_patient(READ_TIMEOUT_S)
+
+    def _be_patient(self, timeout_s: float) -> None:
+        """Says how long to wait for the owner from now on; costs nothing where that is said already, as between two probes."""
+        if timeout_s != self._timeout_s:
+            self.connection.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
+            self._timeout_s = timeout_s
 
     @contextmanager
     def readable(self, relation: Relation, sql: str, values: object, skip: int = 0) -> Iterator[None]:
@@ -139,6 +147,7 @@ class Reach:
         """One transaction-consistent state; nothing is written."""
         self.refuse_other_file()
         with source_errors(self.path):
+            self._be_patient(READ_TIMEOUT_S)
             self.connection.execute("BEGIN")
             try:
                 self.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
@@ -154,6 +163,7 @@ class Reach:
         sql = _rows_sql(relation, has_bound=after is not None)
         self.refuse_other_file()
         with source_errors(self.path), self.readable(relation, sql, after or ()):
+            self._be_patient(READ_TIMEOUT_S)
             cursor = self.connection.execute(sql, after or ())
             try:
                 while chunk := cursor.fetchmany(FETCH_ROWS):
