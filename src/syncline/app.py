@@ -1,6 +1,7 @@
 """The composition root: opens stores and feeds for what is configured, starts relays, and puts questions to their owners."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -191,8 +192,8 @@ class App:
         Raises Unavailable while a relay of this configuration follows the service.
         """
         found = self._service(service)
-        store = os.path.abspath(read_store) if read_store is not None and os.sep in read_store else read_store
-        store = os.path.abspath(store) if store is not None and Path(store).exists() else store
+        is_identity = read_store is not None and re.fullmatch("[0-9a-f]{16}", read_store)
+        store = read_store if read_store is None or is_identity else os.path.abspath(read_store)
         for model in self.config.read_models:
             if service in model.services and store in (None, model.database) and is_leased(model.database):
                 raise Unavailable(

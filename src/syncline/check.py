@@ -76,6 +76,12 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
         raise InvalidDefinition(faults)
     used = {service for model in config.read_models for service in model.services}
     warnings += [f"no view reads service '{name}', so it is not followed" for name in services if name not in used]
+    warnings += [
+        f"the database of '{name}' still holds triggers that log every change, and nothing here needs them; if no other "
+        f"read store does, `syncline uninstall {name}` removes them"
+        for name, found in described.items()
+        if found.is_captured and (services[name].capture != "triggers" or name not in used)
+    ]
     if library_version() < SAFE_SQLITE:
         warnings.append(
             f"this Python has SQLite {'.'.join(map(str, library_version()))}; before 3.51.3 two connections "

@@ -10,6 +10,7 @@ from syncline.messages import Relation
 from syncline.move.feed import Feed
 from syncline.read.maintain.schema import mirror_id
 from syncline.stores.protocols import ReadStore
+from syncline.stores.sqlite.install import is_installed
 from syncline.stores.sqlite.look import PollingLook, TriggerLook
 from syncline.stores.sqlite.polling import PollingFeed
 from syncline.stores.sqlite.source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, describe, open_source, tables, unique_indexes
@@ -18,11 +19,12 @@ from syncline.stores.sqlite.triggers import TriggerFeed
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a service publishes, which of its tables cannot be followed and why, and how its database journals."""
+    """What a service publishes, which tables cannot be followed and why, how its database journals, whether it holds triggers."""
 
     relations: tuple[Relation, ...]
     refused: tuple[tuple[str, str], ...]
     journal_mode: str
+    is_captured: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class FollowedService:
                     refused.append((name, str(error)))
                 else:
                     relations.append(relation)
-        return Described(tuple(relations), tuple(refused), mode)
+            is_captured = is_installed(connection)
+        return Described(tuple(relations), tuple(refused), mode, is_captured)
 
     def open_feed(self, store: ReadStore) -> Feed:
         """A feed for one read store. Raises Unavailable when the database cannot be used."""
