@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -113,9 +114,8 @@ def _by_hand(name: str, orders: int, folder: Path, stack: ExitStack) -> Side:
 
 def _refuse_differences(sides: Sequence[Side]) -> None:
     """A rate counts only where the view is right: all sides made the same changes, so all hold the same rows."""
-    rows = []
-    for side in sides:
-        with closing(sqlite3.connect(side.store)) as connection:
-            rows.append(connection.execute(f"SELECT * FROM {shop.VIEW_NAME} ORDER BY order_id").fetchall())
-    for side, its in zip(sides, rows, strict=True):
-        assert its == rows[0], f"{side.name} and {sides[0].name} hold different views"
+    with ExitStack() as stack:
+        stores = [stack.enter_context(closing(sqlite3.connect(side.store))) for side in sides]
+        views = [store.execute(f"SELECT * FROM {shop.VIEW_NAME} ORDER BY order_id") for store in stores]
+        for rows in zip_longest(*views):
+            assert len(set(rows)) == 1, f"the sides hold different rows: {rows}"
