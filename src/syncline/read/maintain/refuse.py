@@ -141,7 +141,9 @@ def _parts(node: exp.Expr) -> list[exp.Expr]:
 
 def _refuse_untyped_comparison(block: Block, one: exp.Expr, other: exp.Expr, others: Block | None = None) -> None:
     """SQLite makes text of a computed number that is compared with TEXT, but not once it is stored in a column without type."""
-    plain = one.unalias().unnest()
+    plain = one.unalias()
+    while isinstance(plain, exp.Paren | exp.Collate):
+        plain = plain.this
     if not isinstance(plain, exp.Column) or not block.use_of(plain).source.is_view:
         return
     kind, with_ = kind_of(block, plain), kind_of(others or block, other)
