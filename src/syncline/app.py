@@ -237,6 +237,7 @@ class App:
                     if str(error) != last_error:
                         on_event(f"{model.name}: {error}; trying again")
                     last_error = str(error)
+                    lease.release()  # its file may be gone too, and another lock the one in its place
                     stop.wait(RETRY_S)
         finally:
             lease.release()

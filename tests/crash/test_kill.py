@@ -268,3 +268,62 @@ def test_a_read_store_deleted_under_a_running_relay_is_made_anew_by_it(tmp_path:
         assert seen["stores"] == 3
         made.assert_exact()
         run.stop()
+
+
+def test_everything_of_a_read_store_deleted_under_a_running_relay_leaves_one_relay(tmp_path: Path) -> None:
+    with Bank(tmp_path, SEED, archive=200, pause_s=PAUSE_S) as made:
+        made.start_writers()
+        made.start_reader()
+        first = made.run()
+        wait_until(made.is_live, "every view is live")
+        made.delete_store()
+        for ending in ("-lease", "-requests"):
+            Path(f"{made.store}{ending}").unlink(missing_ok=True)
+        first.wait_for("it is opened again")
+        wait_until(made.is_live, "every view is live again")
+        second = made.run()
+        second.wait_for("standing by")
+        made.command("rebuild", "archived")
+        made.wait_for(made.stop_writers())
+        made.stop_reader()
+        made.assert_exact()
+        first.stop()
+        second.stop()
+
+
+def test_a_relay_whose_lease_was_deleted_gives_way_to_the_one_that_took_over(tmp_path: Path) -> None:
+    with Bank(tmp_path, SEED, archive=200, pause_s=PAUSE_S) as made:
+        made.start_writers()
+        made.start_reader()
+        first = made.run()
+        wait_until(made.is_live, "every view is live")
+        Path(f"{made.store}-lease").unlink()
+        second = made.run()
+        first.wait_for("another relay took over")
+        first.wait_for("standing by")
+        wait_until(second.is_live, "the second relay follows")
+        assert "took over" not in second.output()
+        kill(second.process)
+        made.wait_for(made.stop_writers())
+        made.stop_reader()
+        made.assert_exact()
+        first.stop()
+
+
+def test_a_relay_fenced_off_while_it_copies_writes_nothing_more(tmp_path: Path) -> None:
+    with Bank(tmp_path, SEED, archive=3 * ARCHIVE_ROWS, pause_s=PAUSE_S) as made:
+        made.start_writers()
+        made.start_reader()
+        first = made.run()
+        wait_until(lambda: made.query("SELECT 1 FROM syncline_relation WHERE rows > 0"), "rows are copied")
+        first.process.send_signal(signal.SIGSTOP)
+        Path(f"{made.store}-lease").unlink()
+        second = made.run()
+        wait_until(lambda: second.is_live() and made.is_live(), "the second relay has copied everything")
+        first.process.send_signal(signal.SIGCONT)
+        first.wait_for("another relay took over")
+        made.wait_for(made.stop_writers())
+        made.stop_reader()
+        made.assert_exact()
+        first.stop()
+        second.stop()

@@ -37,6 +37,7 @@ class SQLiteReadStore:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._has_taken_over = False
         self._connection = open_store_file(path)
         with translated(path), self._transaction():
             for name, statement in _SQL.items():
@@ -61,7 +62,8 @@ class SQLiteReadStore:
         """Fences every relay that wrote to this store before. `holder` is what `status` shows of this one."""
         with translated(self.path), self._transaction():
             self._run("raise_epoch", holder=holder)
-        self._epoch = self._run("select_meta").fetchone()[2]
+            epoch = self._run("select_meta").fetchone()[2]
+        self._epoch, self._has_taken_over = epoch, True
 
     def sync(self) -> None:
         """Returns when all that was applied is on disk."""
@@ -442,8 +444,11 @@ class SQLiteReadStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """One write transaction. Raises Fenced, before anything is written, when another relay took over since `take_over`."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
+            if self._has_taken_over and self._run("select_meta").fetchone()[2] != self._epoch:
+                raise Fenced(f"another relay took over '{self.path}'; this one stops")
             yield
         except BaseException:
             self._incarnations.clear()
