@@ -515,3 +515,17 @@ def test_sums_that_may_count_a_row_twice_are_warned_about() -> None:
     )
     (definition,) = define([view_of("v", text)], TABLES)
     assert "may count a row more than once" in definition.own_plan.warnings[0]
+
+
+@pytest.mark.parametrize("sum_", ["sum(paid)", "avg(paid)", "total(paid)", "sum(amount * 1.5)", "sum(DISTINCT paid)"])
+def test_sums_whose_last_digits_depend_on_the_order_of_rows_are_warned_about(sum_: str) -> None:
+    (definition,) = define([view_of("v", f"-- key: method\nSELECT method, {sum_} AS s FROM pay.payment GROUP BY method")], TABLES)
+    assert "may add REAL values" in definition.own_plan.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "sum_", ["sum(amount)", "avg(amount)", "total(amount + 1)", "sum(DISTINCT amount)", "count(paid)", "max(paid)"]
+)
+def test_sums_of_integers_are_not(sum_: str) -> None:
+    (definition,) = define([view_of("v", f"-- key: method\nSELECT method, {sum_} AS s FROM pay.payment GROUP BY method")], TABLES)
+    assert definition.own_plan.warnings == ()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from syncline.errors import InvalidDefinition, UnsupportedQuery
@@ -35,7 +35,9 @@ class Definition:
     @property
     def fingerprint(self) -> str:
         """Equal for definitions whose stored rows are the same; changes with the query, the key or the indexes."""
-        return hashlib.sha256(json.dumps([asdict(plan) for plan in self.plans], sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            json.dumps([asdict(replace(plan, warnings=())) for plan in self.plans], sort_keys=True).encode()
+        ).hexdigest()[:16]
 
     def dumps(self) -> str:
         return json.dumps({"view": asdict(self.view), "plans": [asdict(plan) for plan in self.plans]})

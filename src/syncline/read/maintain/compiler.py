@@ -33,6 +33,7 @@ from syncline.read.maintain.stored import (
     stored_partition,
     values_of,
 )
+from syncline.read.maintain.values import kind_of
 from syncline.read.view import View
 
 
@@ -342,7 +343,21 @@ def _warnings(branches: Sequence[Branch]) -> list[str]:
                 f"several rows of each of {names} may join to one row, so {to_sql(sums[0])} may count a row more than "
                 "once: aggregate each in its own subquery"
             )
-    return warnings
+        inexact = (node for node in branch.block.aggregates() if _adds_reals(branch.block, node))
+        warnings += [
+            f"{plain(to_sql(node))} may add REAL values: its last digits then depend on the order in which SQLite reads rows, "
+            "so two computations of the same sum may differ there: add up whole numbers (cents) where that matters"
+            for node in inexact
+        ]
+    return list(dict.fromkeys(warnings))
+
+
+def _adds_reals(block: Block, node: exp.Expr) -> bool:
+    is_sum = isinstance(node, exp.Sum | exp.Avg) or (isinstance(node, exp.Anonymous) and node.name.lower() == "total")
+    argument = node.expressions[0] if isinstance(node, exp.Anonymous) and node.expressions else node.this
+    if isinstance(argument, exp.Distinct):
+        argument = argument.expressions[0]
+    return is_sum and isinstance(argument, exp.Expr) and not kind_of(block, argument).classes <= {"int"}
 
 
 def _joins_one(block: Block, use: Use) -> bool:
