@@ -25,9 +25,10 @@ from syncline.stores.sqlite.control import Lease, Request, Requests, is_leased
 from syncline.stores.sqlite.definitions import dump_key
 from syncline.stores.sqlite.install import uninstall
 from syncline.stores.sqlite.look import TriggerLook
+from syncline.stores.sqlite.reach import Reach, in_write
 from syncline.stores.sqlite.read import SQLiteReadStore
 from syncline.stores.sqlite.reader import SQLiteReader
-from syncline.stores.sqlite.source import open_source, source_errors
+from syncline.stores.sqlite.source import READ_TIMEOUT_S
 
 __all__ = ["App", "CheckReport", "Progress", "ViewReport"]
 
@@ -118,11 +119,6 @@ class App:
         model = self._model_of_view(view, read_model)
         wanted = Wanted(view, key, where, at_least, timeout_s, max_staleness_s, limit, order_by)
         with closing(SQLiteReader(model.database)) as reader:
-            if view not in reader.views():
-                raise NotReady(
-                    f"view '{view}' is configured, but the read store does not know it yet; start `syncline run` again (one that "
-                    "runs reads its configuration only once), or run `syncline sync --once`"
-                )
             return read_view(reader, wanted, is_followed=lambda: is_leased(model.database))
 
     def token(self, service: str, *, read_model: str | None = None) -> Token:
@@ -201,17 +197,8 @@ class App:
                 )
         if found.capture != "triggers" and not Path(found.config.database).exists():
             return []
-        path = found.config.database
-        with closing(open_source(path, read_only=False)) as connection, source_errors(path):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                removed = uninstall(connection, store)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        return removed
+        with closing(Reach(found.config.database, read_only=False)) as reach, in_write(reach, READ_TIMEOUT_S) as connection:
+            return uninstall(connection, store)
 
     # -- relays --------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """What other processes ask of a running relay, done between two of its rounds: rebuild, repair, sweep now."""
 
-import os
 import time
 from collections.abc import Callable
 
@@ -9,6 +8,7 @@ from syncline.messages import Relation
 from syncline.move.relay import Relay
 from syncline.stores.sqlite.control import Request, Requests
 from syncline.stores.sqlite.definitions import load_key
+from syncline.stores.sqlite.reach import file_identity
 from syncline.stores.sqlite.read import SQLiteReadStore
 
 LOOK_INTERVAL_S = 0.02
@@ -22,14 +22,14 @@ class Attendant:
         self._store, self._relay, self._requests = store, relay, requests
         self._looked_at = self._file_at = 0.0
         self._building: dict[int, tuple[str, int | None]] = {}
-        self._file = _identity(store.path)
+        self._file = file_identity(store.path)
 
     def attend(self) -> bool:
         """Does what was asked meanwhile; says whether there was anything. Raises Unavailable when the store's file is gone."""
         now = time.monotonic()
         if now - self._file_at >= FILE_INTERVAL_S:
             self._file_at = now
-            if _identity(self._store.path) != self._file:
+            if file_identity(self._store.path) != self._file:
                 raise Unavailable(f"the read store '{self._store.path}' was removed or replaced; it is opened again")
         if now - self._looked_at < LOOK_INTERVAL_S:
             return False
@@ -91,11 +91,3 @@ class Attendant:
 
 def _key(text: str) -> tuple[None | int | float | str | bytes, ...]:
     return load_key(text) or ()
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -12,6 +12,7 @@ from syncline.read.maintain.plan import ViewPlan, Walk
 from syncline.read.maintain.schema import catalog_of
 from syncline.services import Described, FollowedService
 from syncline.stores.sqlite.connection import library_version
+from syncline.stores.sqlite.reach import is_locked
 from syncline.trial import try_views
 
 SAFE_SQLITE = (3, 51, 3)
@@ -53,7 +54,7 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
         try:
             described[name] = service.look()
         except StoreError as error:
-            if _is_busy(error):
+            if is_locked(error):
                 locked.add(name)
                 warnings.append(f"service '{name}' could not be looked at: {error}")
             else:
@@ -90,11 +91,6 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
         )
     published = tuple(relation.name for found in described.values() for relation in found.relations)
     return CheckReport(tuple(reports), tuple(warnings), published)
-
-
-def _is_busy(error: StoreError) -> bool:
-    name = getattr(error.__cause__, "sqlite_errorname", "") or ""
-    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def _refused(config: Config, service: FollowedService, found: Described, warnings: list[str]) -> list[Fault]:

@@ -82,10 +82,6 @@ class Feed(Protocol):
         """
         ...
 
-    def lookup(self, relation: Relation, keys: Sequence[Key]) -> tuple[Position, list[Row]]:
-        """The current rows of these keys, and the newest position, in one snapshot."""
-        ...
-
     def mark(self, relation: Relation, keys: Sequence[Key]) -> None:
         """Makes the next batch bring the current rows of these keys, whatever they were before (repair)."""
         ...

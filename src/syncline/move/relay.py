@@ -62,7 +62,6 @@ class Following:
     shown: tuple[str, str, str | None] = ("", "", None)
     described: list[Relation] | None = None
     totals: dict[str, int | None] = field(default_factory=dict)
-    copied: dict[str, int] = field(default_factory=dict)
 
 
 class Relay:
@@ -110,7 +109,7 @@ class Relay:
             worked |= self._turn(following, now)
         if self.store.is_building() and now >= self._build_at:
             worked |= self._build()
-        self._keep_house(now, is_idle=not worked)
+        self._keep_house(now)
         return worked
 
     def close(self) -> None:
@@ -119,7 +118,7 @@ class Relay:
             self._acknowledge()
             self._note_seen()
         except Fenced:
-            pass
+            pass  # the relay that took over follows from the same checkpoint, and acknowledges it
         finally:
             for following in self.following.values():
                 _close(following)
@@ -254,7 +253,7 @@ class Relay:
             following.totals[table] = following.feed.total(relation)
         rows, done = following.feed.scan(relation, after, SCAN_BUDGET_S)
         self.store.load(table, rows, done=done)
-        copied = following.copied[table] = self.store.copied(table)
+        copied = self.store.copied(table)
         total = following.totals[table]
         total = max(copied, total) if total is not None else None
         self._on_progress(Progress(f"loading {relation.name}", copied, copied if done else total, "rows"))
@@ -315,13 +314,13 @@ class Relay:
 
     # -- durability ----------------------------------------------------------------------------------------------------
 
-    def _keep_house(self, now: float, *, is_idle: bool) -> None:
+    def _keep_house(self, now: float) -> None:
         if now - self._last_sync >= ACKNOWLEDGE_INTERVAL_S:
             self._last_sync = now
             self._acknowledge()
         else:
             for following in self.following.values():
-                if following.is_forgetting and (is_idle or following.feed is not None):
+                if following.is_forgetting:
                     self._forget(following)
         if now - self._last_heartbeat >= HEARTBEAT_INTERVAL_S:
             self._last_heartbeat = now
@@ -340,7 +339,8 @@ class Relay:
             and following.feed
             and following.feed.is_incremental
         ]
-        self._try(lambda: self.store.seen(drained, time.time()))
+        if drained:
+            self._try(lambda: self.store.seen(drained, time.time()))
 
     def _acknowledge(self) -> None:
         behind = [f for f in self.following.values() if f.feed is not None and f.applied != f.acknowledged]

@@ -126,9 +126,9 @@ class Wanted:
 def read_view(reader: StoreReader, wanted: Wanted, *, is_followed: Callable[[], bool]) -> ReadResult:
     """Rows of a view from one snapshot that is at least as new as asked.
 
-    Waits for that up to `timeout_s`. Raises StaleRead when it is not reached in time, NotReady for a view that has no rows yet,
-    DeadToken for a token that never will be reached, NotFound for an unknown view or column. `is_followed` tells whether a
-    relay runs.
+    Waits for that up to `timeout_s`. Raises StaleRead when it is not reached in time, NotReady for a view that the store does
+    not know yet or has no rows of, DeadToken for a token that never will be reached, NotFound for an unknown column.
+    `is_followed` tells whether a relay runs.
     """
     deadline = time.monotonic() + wanted.timeout_s
     while True:
@@ -216,9 +216,10 @@ def _live(reader: StoreReader, name: str) -> tuple[Definition, frozenset[str], S
     views = reader.views()
     view = views.get(name)
     if view is None:
-        near = suggestion(name, list(views))
-        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(sorted(views)) or 'none'}"
-        raise NotFound(f"there is no view '{name}'; {hint}")
+        raise NotReady(
+            f"view '{name}' is configured, but the read store does not know it yet; start `syncline run` again (one that "
+            "runs reads its configuration only once), or run `syncline sync --once`"
+        )
     mirrors, feeds = reader.mirrors(), reader.feeds()
     if view.live is None:
         raise NotReady(f"view '{name}' cannot be read yet: {why_not_ready(view, mirrors, feeds)}")

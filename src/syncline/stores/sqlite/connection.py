@@ -7,6 +7,8 @@ from pathlib import Path
 
 from syncline.errors import StoreError, Unavailable
 
+FORMAT = 1
+"""Which arrangement of the program's own tables this version reads and writes."""
 BUSY_TIMEOUT_S = 5.0
 CHECKPOINT_PAGES = 20_000
 """Pages of write-ahead log before the writer checkpoints: rare enough that batches spread over a big store stay quick."""

@@ -5,6 +5,7 @@ Asks SQLite for its query plans, so the tables, temporary ones too, must be ther
 
 import re
 import sqlite3
+from collections.abc import Collection
 
 from syncline.stores.sqlite.program import Node, ViewNode
 
@@ -12,17 +13,19 @@ _TABLE = re.compile(r'(?:FROM|JOIN)\s+(?:temp\.)?"([^"]+)"(?:\s+AS\s+"?(\w+)"?)?
 _PASSING = ("syncline_keys_", "syncline_delta_")
 
 
-def scans(connection: sqlite3.Connection, node: Node) -> list[str]:
+def scans(connection: sqlite3.Connection, node: Node, views: Collection[str] | None = None) -> list[str]:
     """One line for each table that would be read from end to end: when `node` changes, or when it is recomputed.
 
+    `views` are the stored tables of the views that this is asked for; by default all are.
     A view that is recomputed whole on purpose is not reported for that.
     """
     found: dict[str, None] = {}
-    for walk in node.walks:
+    for walk in (walk for walk in node.walks if views is None or walk.view in views):
         for statement in (walk.before, walk.after):
             for table in _scanned(connection, statement) if statement is not None else ():
                 found[f"{table} is read whole to find the rows of {walk.view} that a change of {node.table} affects"] = None
-    if isinstance(node, ViewNode) and node.plan.cost_class == "keys":
+    is_asked_for = views is None or node.table in views
+    if isinstance(node, ViewNode) and is_asked_for and node.plan.cost_class == "keys":
         for statement in (node.recompute, node.find_gone, node.drop_equal):
             for table in _scanned(connection, statement):
                 found[f"{table} is read whole to compute changed rows of {node.table}"] = None

@@ -6,7 +6,6 @@ never what changed, and name only columns of the primary key and of unique index
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from syncline.messages import Relation
 from syncline.stores.sqlite.source import UniqueIndex, row_number_names, unique_indexes
@@ -18,21 +17,15 @@ FORMAT = 2
 SQL = load_statements("syncline.stores.sqlite", "capture.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """What `install` found: the number of each followed table in the log, and whether changes may have gone unnoticed."""
-
-    ids: dict[str, int]
-    had_gap: bool
-
-
 def is_installed(connection: sqlite3.Connection) -> bool:
     """Whether the database holds the program's tables."""
     return bool(connection.execute(SQL["is_installed"]).fetchone()[0] == 3)
 
 
-def install(connection: sqlite3.Connection, consumer: str, read_store: str, relations: Sequence[Relation]) -> Installed:
+def install(connection: sqlite3.Connection, consumer: str, read_store: str, relations: Sequence[Relation]) -> dict[str, int]:
     """Makes the triggers log every change of these relations for this consumer. Run inside a write transaction.
+
+    Returns the number of each table in the log.
 
     Safe to repeat. A table that was captured already and has lost a trigger, or a schema that was changed more than once, makes
     a gap: the incarnation is renewed, so that every consumer compares what it holds.
@@ -63,7 +56,7 @@ def install(connection: sqlite3.Connection, consumer: str, read_store: str, rela
         connection.execute(SQL["renew_incarnation"])
     if connection.execute(SQL["select_schema"]).fetchone() != (_schema_version(connection),):
         connection.execute(SQL["update_schema"], {"schema": _schema_version(connection)})
-    return Installed(ids, gaps)
+    return ids
 
 
 def standing(

@@ -38,7 +38,6 @@ class Parking:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        connection.execute(_SQL["create_parked"])
         self._views = {key.view for key in parked_keys(connection)}
 
     def compute(self, node: ViewNode, statement: str) -> None:

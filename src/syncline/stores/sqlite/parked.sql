@@ -1,13 +1,3 @@
--- create_parked --
--- Pieces of a view whose rows could not be computed: what they show stays as it was before the failure, until they can be.
-CREATE TABLE IF NOT EXISTS syncline_parked (
-  view TEXT NOT NULL,  -- the stored table of the view, hidden or being built ones too
-  key TEXT NOT NULL,   -- the values of its partition key, as JSON
-  error TEXT NOT NULL,
-  since REAL NOT NULL,
-  PRIMARY KEY (view, key)
-) WITHOUT ROWID
-
 -- select_parked --
 -- Everything that is parked.
 SELECT view, key, error, since FROM syncline_parked ORDER BY view, key

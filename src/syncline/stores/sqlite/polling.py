@@ -118,10 +118,6 @@ class PollingFeed:
     def scan(self, relation: Relation, after: Key | None, budget_s: float) -> tuple[list[Row], bool]:
         return self._reach.scan(relation, after, budget_s)
 
-    def lookup(self, relation: Relation, keys: Sequence[Key]) -> tuple[Position, list[Row]]:
-        with self._reach.snapshot():
-            return Position(self._incarnation, 0), self._reach.lookup(relation, keys)
-
     def mark(self, relation: Relation, keys: Sequence[Key]) -> None:
         self.want()
 

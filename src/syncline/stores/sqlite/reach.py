@@ -15,7 +15,7 @@ from syncline.messages import Key, Relation, Row
 from syncline.move.feed import Held, key_of
 from syncline.read.maintain.schema import affinity
 from syncline.stores.sqlite.source import READ_TIMEOUT_S, no_database, open_source, source_errors
-from syncline.stores.sqlite.tables import listed, quoted
+from syncline.stores.sqlite.tables import bound, listed, quoted
 
 FETCH_ROWS = 512
 PROBE_BUSY_S = 0.01
@@ -40,7 +40,7 @@ class Reach:
 
     def __init__(self, path: str, *, read_only: bool, timeout_s: float = READ_TIMEOUT_S) -> None:
         self.path = path
-        self._file = _file_identity(path)
+        self._file = file_identity(path)
         self.connection = open_source(path, read_only=read_only, timeout_s=timeout_s)
         with source_errors(path):
             self.is_wal = self.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
@@ -80,7 +80,7 @@ class Reach:
         Called before every read: SQLite would take the journal of the file in its place for this one's, left behind by a crash,
         and would roll it back and delete it under its owner's hands.
         """
-        found = _file_identity(self.path)
+        found = file_identity(self.path)
         if found is None:
             raise no_database(self.path)
         if found != self._file:
@@ -227,10 +227,8 @@ def is_locked(error: StoreError) -> bool:
 def _rows_sql(relation: Relation, *, has_bound: bool) -> str:
     key = listed(relation.key)
     conditions = [f"{quoted(name)} IS NOT NULL" for name in relation.key if not relation.is_rowid_key]
-    if has_bound and len(relation.key) > 1:
-        conditions.append(f"({key}) > ({', '.join('?' * len(relation.key))})")
-    elif has_bound:
-        conditions.append(f"{key} > ?")
+    if has_bound:
+        conditions.append(bound(relation.key, ">"))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT {listed(relation.column_names)} FROM {quoted(relation.table)}{where} ORDER BY {key}"
 
@@ -274,7 +272,8 @@ def _is_loose(relation: Relation) -> bool:
     return any(affinity(column.declared_type) == "BLOB" for column in relation.columns)
 
 
-def _file_identity(path: str) -> tuple[int, int] | None:
+def file_identity(path: str) -> tuple[int, int] | None:
+    """What tells the file at a path from another one put in its place; None when there is none."""
     try:
         found = os.stat(path)
     except OSError:

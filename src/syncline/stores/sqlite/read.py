@@ -5,7 +5,6 @@ write-ahead log. A commit is durable after `sync`; before it, a power cut may br
 """
 
 import json
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,15 +15,15 @@ from syncline.messages import Batch, Key, Position, Relation, Row, Scalar
 from syncline.read.definition import Definition
 from syncline.read.maintain.schema import mirror_id
 from syncline.stores.sqlite.build import Builds
-from syncline.stores.sqlite.connection import open_store_file, translated
+from syncline.stores.sqlite.connection import FORMAT, open_store_file, translated
 from syncline.stores.sqlite.definitions import Definitions, dump_key, mirror_shape
 from syncline.stores.sqlite.engine import Engine
 from syncline.stores.sqlite.explain import scans
+from syncline.stores.sqlite.mirror import rows_between
 from syncline.stores.sqlite.program import changes_table, mirror_node
-from syncline.stores.sqlite.tables import column_sql, create_stored, listed, quoted
+from syncline.stores.sqlite.tables import column_sql, create_stored, quoted
 from syncline.stores.statements import load_statements
 
-FORMAT = 1
 KEPT_INCARNATIONS = 100
 CHANGES_KEPT = 100_000
 """How many rows of a view's change feed are kept."""
@@ -37,9 +36,8 @@ class SQLiteReadStore:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._has_taken_over = False
         self._connection = open_store_file(path)
-        with translated(path), self._transaction():
+        with translated(path), self._transaction(is_fenced=False):
             for name, statement in _SQL.items():
                 if name.startswith("create_"):
                     self._connection.execute(statement)
@@ -60,10 +58,10 @@ class SQLiteReadStore:
 
     def take_over(self, holder: str) -> None:
         """Fences every relay that wrote to this store before. `holder` is what `status` shows of this one."""
-        with translated(self.path), self._transaction():
+        with translated(self.path), self._transaction(is_fenced=False):
             self._run("raise_epoch", holder=holder)
             epoch = self._run("select_meta").fetchone()[2]
-        self._epoch, self._has_taken_over = epoch, True
+        self._epoch = epoch
 
     def sync(self) -> None:
         """Returns when all that was applied is on disk."""
@@ -118,8 +116,8 @@ class SQLiteReadStore:
         """
         own = {plan.name for plan in self.definitions.live[name].plans}
         with translated(self.path):
-            lines = [line for node in self._engine.nodes.values() for line in scans(self._connection, node)]
-        return [line for line in dict.fromkeys(lines) if own & set(re.findall(r"rows of (\w+)", line))]
+            lines = [line for node in self._engine.nodes.values() for line in scans(self._connection, node, own)]
+        return list(dict.fromkeys(lines))
 
     def is_building(self) -> bool:
         """Whether a view is being built, or waits for what it reads."""
@@ -294,7 +292,7 @@ class SQLiteReadStore:
         """Notes that these feeds were asked and had nothing new."""
         with translated(self.path), self._transaction():
             for service in services:
-                self._run("set_read_at", service=service, read_at=read_at, epoch=self._epoch)
+                self._run("set_read_at", service=service, read_at=read_at)
 
     def begun(self, service: str, number: int) -> None:
         """Stores, visibly before anything that follows, that a sweep begins."""
@@ -309,13 +307,7 @@ class SQLiteReadStore:
     def held(self, relation: Relation, after: Key | None, up_to: Key | None) -> list[Row]:
         """The mirror's rows with `after < key <= up_to`, in key order, with the relation's columns."""
         table = mirror_id(relation.service, relation.table)
-        key = listed(relation.key)
-        left = f"({key})" if len(relation.key) > 1 else key
-        marks = f"({', '.join('?' * len(relation.key))})" if len(relation.key) > 1 else "?"
-        bounds = ([f"{left} > {marks}"] if after is not None else []) + ([f"{left} <= {marks}"] if up_to is not None else [])
-        where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
-        sql = f"SELECT {listed(relation.column_names)} FROM {quoted(table)}{where} ORDER BY {key}"
-        return self._connection.execute(sql, (*(after or ()), *(up_to or ()))).fetchall()
+        return rows_between(self._connection, table, relation, after, up_to)
 
     def repair_view(self, table: str, keys: Iterable[tuple[Scalar, ...]]) -> None:
         """Recomputes these partition keys of a stored view, whether anything changed or not."""
@@ -333,11 +325,9 @@ class SQLiteReadStore:
             proof=position.proof,
             read_at=read_at,
             exact=exact,
-            epoch=self._epoch,
         )
-        if moved.rowcount != 1:
-            raise Fenced(f"another relay took over '{self.path}'; this one stops")
-        if self._incarnations.get(service) != position.incarnation:
+        assert moved.rowcount == 1, f"service '{service}' was defined before it is followed"
+        if is_new:
             self._new_incarnation(service, before, position.incarnation)
 
     def _new_incarnation(self, service: str, before: tuple[object, ...] | None, incarnation: str) -> None:
@@ -443,11 +433,14 @@ class SQLiteReadStore:
         return self._connection.execute(_SQL[statement], values)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One write transaction. Raises Fenced, before anything is written, when another relay took over since `take_over`."""
+    def _transaction(self, *, is_fenced: bool = True) -> Iterator[None]:
+        """One write transaction. Raises Fenced, before anything is written, when another relay took over since this one did.
+
+        The one place that fences: the epoch cannot change while the transaction holds the store's write lock.
+        """
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            if self._has_taken_over and self._run("select_meta").fetchone()[2] != self._epoch:
+            if is_fenced and self._run("select_meta").fetchone()[2] != self._epoch:
                 raise Fenced(f"another relay took over '{self.path}'; this one stops")
             yield
         except BaseException:

@@ -61,6 +61,16 @@ CREATE TABLE IF NOT EXISTS syncline_build (
   done INTEGER NOT NULL
 ) WITHOUT ROWID
 
+-- create_parked --
+-- Pieces of a view whose rows could not be computed: what they show stays as it was before the failure, until they can be.
+CREATE TABLE IF NOT EXISTS syncline_parked (
+  view TEXT NOT NULL,  -- the stored table of the view, hidden or being built ones too
+  key TEXT NOT NULL,   -- the values of its partition key, as JSON
+  error TEXT NOT NULL,
+  since REAL NOT NULL,
+  PRIMARY KEY (view, key)
+) WITHOUT ROWID
+
 -- insert_meta --
 -- A new store gets an identity of its own; an old one keeps it.
 INSERT OR IGNORE INTO syncline_meta (id, format, consumer, epoch, generation)
@@ -110,14 +120,14 @@ SELECT capture, made_by, incarnation, past, superseded FROM syncline_feed WHERE 
 UPDATE syncline_feed SET made_by = :made_by, past = :past, superseded = :superseded WHERE service = :service
 
 -- move_checkpoint --
--- Moves a checkpoint with the rows it belongs to; does nothing for a relay of an older epoch.
+-- Moves a checkpoint with the rows it belongs to.
 UPDATE syncline_feed
    SET incarnation = :incarnation, n = :n, proof = :proof, read_at = :read_at, exact = :exact
- WHERE service = :service AND (SELECT epoch FROM syncline_meta) = :epoch
+ WHERE service = :service
 
 -- set_read_at --
 -- An idle feed was asked and had nothing new: what is shown is as new as this.
-UPDATE syncline_feed SET read_at = :read_at WHERE service = :service AND (SELECT epoch FROM syncline_meta) = :epoch
+UPDATE syncline_feed SET read_at = :read_at WHERE service = :service
 
 -- set_feed_state --
 -- What status shows of a feed.

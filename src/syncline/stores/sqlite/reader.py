@@ -5,7 +5,7 @@ Never writes, never waits for the relay, and is never waited for by it.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +14,13 @@ from syncline.errors import StoreError, Unavailable
 from syncline.messages import Key, Position, Relation, Row
 from syncline.move.freshness import Checkpoint
 from syncline.read.definition import Definition, loads
-from syncline.stores.sqlite.connection import open_reader_file, translated
+from syncline.stores.sqlite.connection import FORMAT, open_reader_file, translated
 from syncline.stores.sqlite.definitions import load_key, load_relation
+from syncline.stores.sqlite.mirror import rows_between
+from syncline.stores.sqlite.parked import parked_keys
 from syncline.stores.sqlite.tables import quoted
 from syncline.stores.statements import load_statements
 
-FORMAT = 1
 _SQL = load_statements("syncline.stores.sqlite", "read.sql")
 
 
@@ -78,9 +79,6 @@ class SQLiteReader:
         if not names:
             self._connection.close()
             raise Unavailable(f"the read store '{path}' is only being made; start `syncline run`, or ask again if it runs")
-        if not names:
-            self._connection.close()
-            raise Unavailable(f"the read store '{path}' is just being made; ask again in a moment")
         if "syncline_meta" not in names:
             self._connection.close()
             raise StoreError(f"'{path}' is not a read store of Syncline; name another file in syncline.toml, or move it away")
@@ -108,10 +106,6 @@ class SQLiteReader:
         with translated(self.path):
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
-    def consumer(self) -> str:
-        """The store's identity at its sources."""
-        return str(self._run("select_meta").fetchone()[1])
-
     def holder(self) -> str:
         """The relay that last took the store over."""
         return str(self._run("select_holder").fetchone()[0])
@@ -119,10 +113,6 @@ class SQLiteReader:
     def feeds(self) -> list[FeedRow]:
         """Every service's checkpoint and state, by name."""
         return [_feed(row) for row in self._run("select_feeds")]
-
-    def vector(self) -> Mapping[str, Checkpoint]:
-        """The checkpoint of every service."""
-        return {feed.service: feed.checkpoint for feed in self.feeds()}
 
     def mirrors(self) -> list[MirrorRow]:
         return [MirrorRow(row[0], load_relation(row[2]), row[3], row[6]) for row in self._run("select_relations")]
@@ -139,11 +129,8 @@ class SQLiteReader:
 
     def parked(self) -> list[Parked]:
         """Pieces of views that could not be computed, by view."""
-        exists = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'syncline_parked'").fetchone()
-        if not exists:
-            return []
-        rows = self._connection.execute("SELECT view, key, error, since FROM syncline_parked ORDER BY view, key")
-        return [Parked(view, load_key(key) or (), error, since) for view, key, error, since in rows]
+        found = parked_keys(self._connection)
+        return [Parked(each.view, load_key(each.key) or (), each.error, each.since) for each in found]
 
     def count(self, table: str) -> int:
         return int(self._connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])
@@ -167,14 +154,7 @@ class SQLiteReader:
 
     def held(self, relation: Relation, mirror: str, after: Key | None, up_to: Key | None) -> list[Row]:
         """A mirror's rows with `after < key <= up_to`, in key order."""
-        key = [quoted(name) for name in relation.key]
-        left = f"({', '.join(key)})" if len(key) > 1 else key[0]
-        marks = f"({', '.join('?' * len(key))})" if len(key) > 1 else "?"
-        bounds = ([f"{left} > {marks}"] if after is not None else []) + ([f"{left} <= {marks}"] if up_to is not None else [])
-        where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
-        columns = ", ".join(map(quoted, relation.column_names))
-        sql = f"SELECT {columns} FROM {quoted(mirror)}{where} ORDER BY {', '.join(key)}"
-        return self._connection.execute(sql, (*(after or ()), *(up_to or ()))).fetchall()
+        return rows_between(self._connection, mirror, relation, after, up_to)
 
     def differences(self, stored: str, columns: Sequence[str], query: str, limit: int) -> tuple[int, list[Row], list[Row]]:
         """Compares a table with a query as sets of rows, values with their types and spelling.

@@ -21,6 +21,13 @@ def listed(names: Iterable[str], prefix: str = "") -> str:
     return ", ".join(prefix + quoted(name) for name in names)
 
 
+def bound(key: Sequence[str], operator: str) -> str:
+    """A condition that a key compares so with parameters, one for each of its columns."""
+    if len(key) == 1:
+        return f"{quoted(key[0])} {operator} ?"
+    return f"({listed(key)}) {operator} ({', '.join('?' * len(key))})"
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What decides a stored table: its columns, its key, and whether the key is the row's number.

@@ -72,18 +72,13 @@ class TriggerFeed:
         if ids is None:
             with in_write(self._reach, INSTALL_BUSY_S) as connection:
                 self._has_columns(relations)
-                ids = install(connection, self._consumer, self._read_store, relations).ids
+                ids = install(connection, self._consumer, self._read_store, relations)
                 self._schema_version = self._reach.schema_version()
-        self._ids = ids
-        self._relations = {relation.table: relation for relation in relations}
-        self._selects = {relation.table: _select_marked(relation, ids[relation.table]) for relation in relations}
-        self._keyless.follow(relations)
+        self._prepare(relations, ids)
         self._reach.forget()
 
     def start(self) -> Position:
-        with self._reach.snapshot():
-            incarnation, _, head, nonce = self._place(0)
-        return Position(incarnation, head, nonce)
+        return self.head()
 
     def read(self, after: Position) -> Batch | None:
         if self._reach.is_locked:
@@ -132,11 +127,6 @@ class TriggerFeed:
     def scan(self, relation: Relation, after: Key | None, budget_s: float) -> tuple[list[Row], bool]:
         return self._reach.scan(relation, after, budget_s)
 
-    def lookup(self, relation: Relation, keys: Sequence[Key]) -> tuple[Position, list[Row]]:
-        with self._reach.snapshot():
-            incarnation, _, head, nonce = self._place(0)
-            return Position(incarnation, head, nonce), self._reach.lookup(relation, keys)
-
     def mark(self, relation: Relation, keys: Sequence[Key]) -> None:
         number, width = self._ids[relation.table], len(relation.key)
         columns = ", ".join(f"k{position}" for position in range(1, width + 1))
@@ -148,6 +138,12 @@ class TriggerFeed:
 
     def close(self) -> None:
         self._reach.close()
+
+    def _prepare(self, relations: Sequence[Relation], ids: dict[str, int]) -> None:
+        self._ids = ids
+        self._relations = {relation.table: relation for relation in relations}
+        self._selects = {relation.table: _select_marked(relation, ids[relation.table]) for relation in relations}
+        self._keyless.follow(relations)
 
     # -- one batch -------------------------------------------------------------------------------------------------------
 
@@ -243,7 +239,7 @@ class TriggerFeed:
         relations = list(self._relations.values())
         with in_write(self._reach, INSTALL_BUSY_S) as connection:
             self._has_columns(relations)
-            self._ids = install(connection, self._consumer, self._read_store, relations).ids
+            ids = install(connection, self._consumer, self._read_store, relations)
             incarnation, nonce, head, _ = self._place(after.n)
             (_, expired) = connection.execute(SQL["select_consumer"], {"consumer": self._consumer}).fetchone()
             is_mine = incarnation == after.incarnation
@@ -251,8 +247,7 @@ class TriggerFeed:
                 connection.execute(SQL["renew_incarnation"])
             connection.execute(SQL["revive_consumer"], {"n": head, "consumer": self._consumer})
             self._schema_version = self._reach.schema_version()
-        self._selects = {relation.table: _select_marked(relation, self._ids[relation.table]) for relation in relations}
-        self._keyless.follow(relations)
+        self._prepare(relations, ids)
         self._comparison = _Comparison(head, relations)
 
     def _go_on(self, before: Position) -> Batch | None:
