@@ -422,10 +422,11 @@ class SQLiteReadStore:
 
     def trim_changes(self) -> None:
         """Forgets the oldest rows of the change feeds beyond what is kept."""
-        for name in self.definitions.live:
-            feed = quoted(changes_table(name))
-            oldest = f"(SELECT max(seq) FROM {feed}) - {CHANGES_KEPT}"
-            self._connection.execute(f"DELETE FROM {feed} WHERE seq <= {oldest}")
+        with translated(self.path), self._transaction():
+            for name in self.definitions.live:
+                feed = quoted(changes_table(name))
+                oldest = f"(SELECT max(seq) FROM {feed}) - {CHANGES_KEPT}"
+                self._connection.execute(f"DELETE FROM {feed} WHERE seq <= {oldest}")
 
     # -- connection ----------------------------------------------------------------------------------------------------
 
