@@ -16,7 +16,9 @@ import time
 
 from figures import Table, say
 
-NAMES = ("maintain", "first_build", "growth", "latency", "capture_cost", "idle", "memory")
+NAMES = (
+    "maintain", "first_build", "growth", "latency", "capture_cost", "idle", "memory", "commands", "event_log",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -1,10 +1,12 @@
-"""What other processes ask of a running relay, done between two of its rounds: rebuild, repair, sweep now."""
+"""What other processes ask of a running relay, done between two of its rounds: rebuild, repair, sweep now, try again."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from syncline.errors import Fenced, SynclineError, Unavailable
-from syncline.messages import Relation
+from syncline.messages import DeadLetter, Relation
+from syncline.move.feed import Feed, Replays
 from syncline.move.relay import Relay
 from syncline.stores.sqlite.control import Request, Requests
 from syncline.stores.sqlite.definitions import load_key
@@ -15,13 +17,33 @@ LOOK_INTERVAL_S = 0.02
 FILE_INTERVAL_S = 0.25
 
 
+@dataclass(slots=True)
+class Releasing:
+    """Streams that a request wants tried again, with the positions they are held back from, and by which feeds they are."""
+
+    streams: list[tuple[str, str, int]]
+    skip: bool
+    feeds: dict[str, Feed | None]
+
+
+@dataclass(slots=True)
+class Replaying:
+    """A view that is to be rebuilt when the relations that it reads are made anew, and the feeds that were asked for that."""
+
+    view: str
+    relations: list[Relation]
+    feeds: dict[str, Feed]
+
+
 class Attendant:
     """Answers the requests to one read store's relay. The relay's thread owns it."""
 
     def __init__(self, store: SQLiteReadStore, relay: Relay, requests: Requests) -> None:
         self._store, self._relay, self._requests = store, relay, requests
         self._looked_at = self._file_at = 0.0
+        self._replaying: dict[int, Replaying] = {}
         self._building: dict[int, tuple[str, int | None]] = {}
+        self._releasing: dict[int, Releasing] = {}
         self._file = file_identity(store.path)
 
     def attend(self) -> bool:
@@ -34,8 +56,11 @@ class Attendant:
         if now - self._looked_at < LOOK_INTERVAL_S:
             return False
         self._looked_at = now
+        self._finish_replays()
         self._finish_builds()
-        waiting = [request for request in self._requests.waiting() if request.id not in self._building]
+        self._finish_releases()
+        begun = self._replaying.keys() | self._building.keys() | self._releasing.keys()
+        waiting = [request for request in self._requests.waiting() if request.id not in begun]
         for request in waiting:
             self._do(request)
         return bool(waiting)
@@ -52,17 +77,87 @@ class Attendant:
                 self._requests.answer(request.id, "done", None)
 
     def _rebuild(self, request: Request) -> bool:
+        """What the view reads is made anew first where it is made from events, then the view."""
         name = str(request.argument)
-        before = self._store.generation(name)
-        self._store.rebuild(name)
-        self._building[request.id] = (name, before)
+        self._replaying[request.id] = Replaying(name, self._store.mirrors_of(name), {})
         return False
+
+    def _finish_replays(self) -> None:
+        for number, replaying in list(self._replaying.items()):
+            try:
+                is_done = self._replay(replaying)
+                before = self._store.generation(replaying.view)
+                if is_done:
+                    self._store.rebuild(replaying.view)
+                    self._building[number] = (replaying.view, before)
+            except Fenced:
+                raise
+            except SynclineError as error:
+                is_done = True
+                self._requests.answer(number, "failed", str(error))
+            if is_done:
+                del self._replaying[number]
+
+    def _replay(self, replaying: Replaying) -> bool:
+        """Asks feeds that were not asked yet, or were opened anew since; says whether all are done. Raises Unavailable."""
+        is_done = True
+        for service in sorted({relation.service for relation in replaying.relations}):
+            following = self._relay.following[service]
+            feed = following.feed
+            if following.service.capture == "events" and following.subscription.state == "failed":
+                raise Unavailable(f"service '{service}' is not being followed now: {following.subscription.error}")
+            if not isinstance(feed, Replays):
+                is_done &= following.service.capture != "events"
+            elif replaying.feeds.get(service) is not feed:
+                feed.replay([relation for relation in replaying.relations if relation.service == service])
+                replaying.feeds[service] = feed
+                is_done = False
+            else:
+                is_done &= not feed.is_replaying
+        return is_done
 
     def _finish_builds(self) -> None:
         for number, (name, before) in list(self._building.items()):
             if self._store.generation(name) not in (before, None):
                 del self._building[number]
                 self._requests.answer(number, "done", None)
+
+    def _release(self, request: Request) -> bool:
+        """Each stream that is still held back as the request says is tried; a position that moved on is not dropped unseen."""
+        streams = [(service, stream, position) for service, stream, position in request.argument["streams"]]
+        releasing = Releasing(streams, bool(request.argument["skip"]), {})
+        self._try(releasing)
+        self._releasing[request.id] = releasing
+        return False
+
+    def _try(self, releasing: Releasing) -> None:
+        for service in {service for service, _, _ in releasing.streams}:
+            held = self._held_back(service)
+            for stream, position in [(each[1], each[2]) for each in releasing.streams if each[0] == service]:
+                if stream in held and (not releasing.skip or held[stream].position == position):
+                    self._relay.release(service, stream, skip=releasing.skip)
+            releasing.feeds[service] = self._relay.following[service].feed
+
+    def _finish_releases(self) -> None:
+        for number, releasing in list(self._releasing.items()):
+            if any(self._relay.following[service].feed is not feed for service, feed in releasing.feeds.items()):
+                del self._releasing[number]  # a feed that was opened anew knows nothing of the request, which is done anew
+            elif not any(isinstance(feed, Replays) and feed.is_replaying for feed in releasing.feeds.values()):
+                del self._releasing[number]
+                self._requests.answer(number, "done", self._outcomes(releasing))
+
+    def _outcomes(self, releasing: Releasing) -> list[dict[str, object]]:
+        """What became of each stream: still held back, from where and why, or not."""
+        held = {service: self._held_back(service) for service, _, _ in releasing.streams}
+        outcomes: list[dict[str, object]] = []
+        for service, stream, _ in releasing.streams:
+            letter = held[service].get(stream)
+            why = {"position": letter.position, "event": letter.event, "error": letter.error} if letter is not None else {}
+            outcomes.append({"service": service, "stream": stream, "is_released": letter is None, **why})
+        return outcomes
+
+    def _held_back(self, service: str) -> dict[str, DeadLetter]:
+        return {letter.stream: letter for letter in self._store.dead_letters(service)}
 
     def _mark(self, request: Request) -> bool:
         self._relay.mark(self._relation(request.argument["relation"]), [_key(key) for key in request.argument["keys"]])
@@ -86,6 +181,7 @@ class Attendant:
         "mark": _mark,
         "repair": _repair,
         "sweep": _sweep,
+        "release": _release,
     }
 
 

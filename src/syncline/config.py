@@ -98,7 +98,7 @@ def default_names(path: str | Path) -> tuple[list[str], list[str]]:
 def _service(source: TomlSource, name: str) -> ServiceConfig:
     path = ("service", name)
     line = source.lines.line_of(path)
-    if message := _service_name_fault(name):
+    if message := service_name_fault(name):
         source.fault(path, f"[service.{name}]: {message}")
     source.refuse_unknown(path, _SERVICE_KEYS, "key")
     database = _database(source, (*path, "database"), f'"sqlite:///{name}.db"')
@@ -116,7 +116,8 @@ def _service(source: TomlSource, name: str) -> ServiceConfig:
     return ServiceConfig(name, database or "", capture, tables, every_s, changed_at, full_every_s, line)
 
 
-def _service_name_fault(name: str) -> str | None:
+def service_name_fault(name: str) -> str | None:
+    """What is wrong with `name` as the name of a service; None when nothing is."""
     if name in ("main", "temp"):
         return f"'{name}' is SQLite's own name for a database; choose another name"
     if name.endswith("_"):

@@ -1,7 +1,13 @@
 """Every exception of the package, by whose fault it is.
 
     SynclineError
-    ├── InvalidDefinition      the configuration or a view is wrong, at start
+    ├── Rejected               the domain said no; final, never retried
+    ├── Conflict               someone else was first, again and again or against an expected version
+    ├── InvalidCommand         a command's payload is not of its shape (names every fault)
+    ├── CommandReused          an id that another command was sent with
+    ├── InvalidEvent           an event that was decided cannot be stored and read back
+    ├── InvalidDefinition      the configuration, a service or a view is wrong, at start
+    │   ├── UnknownEvent       a stored event that no class or upcaster is registered for
     │   └── UnsupportedQuery   this SQL cannot be kept exact (names clause, line and a rewrite)
     ├── InvalidToken           a token that was never printed by Syncline
     ├── DeadToken              a token of an incarnation of the source that is gone
@@ -51,6 +57,58 @@ class UnsupportedQuery(InvalidDefinition):
     def __init__(self, clause: str, reason: str, rewrite: str, *, line: int = 0, file: str = "") -> None:
         self.clause, self.reason, self.rewrite, self.line = clause, reason, rewrite, line
         super().__init__([Fault(file, line, f"{clause}: {reason}. {rewrite}")])
+
+
+class Rejected(SynclineError):
+    """The domain said no: raised by a `decide` or a table service's handler with the reason. Nothing was stored."""
+
+
+class Conflict(SynclineError):
+    """Others wrote first. Nothing was stored; `found` is the version of `stream` now, `expected` the one decided upon."""
+
+    def __init__(self, stream: str, expected: int | None, found: int, advice: str) -> None:
+        self.stream, self.expected, self.found = stream, expected, found
+        what = f"is at version {found}, not {expected}" if expected is not None else f"(version {found}) was written by others"
+        super().__init__(f"stream '{stream}' {what}; {advice}")
+
+
+class InvalidCommand(SynclineError):
+    """A command that cannot be understood. `faults` holds each fault as a pair: where in the payload, and what is wrong there."""
+
+    def __init__(self, command: str, faults: Sequence[tuple[str, str]]) -> None:
+        self.command, self.faults = command, tuple(faults)
+        lines = [f"{place}: {message}" for place, message in self.faults]
+        super().__init__(f"{command} is not valid:\n" + "\n".join(lines))
+
+
+class CommandReused(SynclineError):
+    """A command id under which another command, or the same with another payload, was handled before. Nothing was stored."""
+
+    def __init__(self, command_id: str, sent: str, before: str) -> None:
+        self.command_id, self.sent, self.before = command_id, sent, before
+        other = f"{before} with another payload" if sent == before else f"a {before}"
+        super().__init__(
+            f"command id '{command_id}' was used before for {other}, and is sent now with a {sent}; "
+            "give each command an id of its own, and repeat one only as it was"
+        )
+
+
+class InvalidEvent(SynclineError):
+    """An event that cannot be stored so that it can be read back. `place` is where in it; nothing was stored."""
+
+    def __init__(self, event: str, place: str, reason: str) -> None:
+        self.event, self.place, self.reason = event, place, reason
+        super().__init__(
+            f"{event} cannot be stored: {place}: {reason}; make the value fit the field's type, or the type the value"
+        )
+
+
+class UnknownEvent(InvalidDefinition):
+    """A stored event that this program cannot read: no class of its name, or a shape or data that no upcaster leads from."""
+
+    def __init__(self, name: str, stream: str, position: int, reason: str) -> None:
+        self.name, self.stream, self.position = name, stream, position
+        super().__init__([Fault("", 0, f"event '{name}' of stream '{stream}' at position {position} cannot be read: {reason}")])
 
 
 class InvalidToken(SynclineError):

@@ -92,6 +92,23 @@ class Chunk:
     deleted: list[Key] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A stream of a service whose events could not be made rows: it is held back from the event at `position` on.
+
+    `keys` are the rows that depend on it, as pairs of relation name and key: those that its earlier events made, and those that
+    the events held back would touch. `error` is why; `since` is seconds since 1970.
+    """
+
+    service: str
+    stream: str
+    position: int
+    event: str
+    error: str
+    since: float
+    keys: frozenset[tuple[str, Key]] = frozenset()
+
+
 @dataclass(slots=True)
 class Batch:
     """Everything that changed at one service after `before`, up to one transaction-consistent state of it.
@@ -100,6 +117,9 @@ class Batch:
     because a source that must not be read for long is read in several short transactions, and only the last one
     tells the state reached. `after` names that state, `read_at` is the source's time (seconds since 1970) when it was
     current, `exact` is false for a sweep that may have missed deletions.
+
+    `parked` are streams held back from this batch on, or held back before and with more keys now; `released` are streams that
+    were held back and are, in this batch, no longer.
     """
 
     service: str
@@ -108,6 +128,8 @@ class Batch:
     after: Position | None = None
     read_at: float = 0.0
     exact: bool = True
+    parked: list[DeadLetter] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +146,21 @@ class Token:
         ).encode()
         packed = zlib.crc32(body).to_bytes(4, "big") + body
         return "sl1." + base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What sending a command gives: its id, the token that reads are at least as new as, and what was decided.
+
+    `events` are those stored by it, in order, as the service's own values (none for a table service). `stream` is where they were
+    stored and `version` its version after them; a table service has neither ("" and 0).
+    """
+
+    command_id: str
+    token: Token
+    events: tuple[object, ...] = ()
+    stream: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

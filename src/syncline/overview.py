@@ -1,14 +1,18 @@
 """What `status` shows of a read model: its feeds with their lag and age, its views with their progress."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from syncline.composing import Writing
 from syncline.config import ReadModelConfig
-from syncline.messages import Position
-from syncline.move.freshness import FeedStatus, ViewStatus, staleness
+from syncline.errors import StoreError
+from syncline.messages import DeadLetter, Position
+from syncline.move.freshness import FeedStatus, ViewStatus, WritingStatus, staleness
 from syncline.read.reader import services_of, why_not_ready
 from syncline.services import FollowedService
+from syncline.stores.sqlite.handled import handled_commands
 from syncline.stores.sqlite.reader import FeedRow, MirrorRow, SQLiteReader, ViewRow
+from syncline.write.decider import EventService
 
 
 def model_status(
@@ -23,10 +27,11 @@ def model_status(
     with reader.snapshot():
         feeds, mirrors, views = reader.feeds(), reader.mirrors(), reader.views()
         parked = [each.view for each in reader.parked()]
+        letters = reader.dead_letters()
         counts = {name: reader.count(name) for name, view in views.items() if view.live is not None}
     vector = {feed.service: feed.checkpoint for feed in feeds}
     now = time.time()
-    of_feeds = [_feed(model.name, feed, mirrors, heads.get(feed.service), now, is_running=is_running) for feed in feeds]
+    of_feeds = [_feed(model.name, feed, mirrors, letters, heads.get(feed.service), now, is_running=is_running) for feed in feeds]
     of_views: list[ViewStatus] = []
     for name, view in sorted(views.items()):
         definition = view.live or view.next
@@ -63,8 +68,33 @@ def unstarted_status(
     return feeds, views
 
 
+def writing_status(writing: Iterable[Writing]) -> list[WritingStatus]:
+    """What is known of the services that commands are sent to."""
+    found: list[WritingStatus] = []
+    for each in writing:
+        name, is_log = each.definition.name, isinstance(each.definition, EventService)
+        kind = "events" if is_log else "tables"
+        try:
+            handled = handled_commands(each.config.database, is_log=is_log)
+        except StoreError as error:
+            found.append(WritingStatus(name, kind, error=str(error)))
+            continue
+        if handled is None:
+            found.append(WritingStatus(name, kind))
+        else:
+            found.append(WritingStatus(name, kind, handled.commands, handled.events, handled.newest_at))
+    return found
+
+
 def _feed(
-    model: str, feed: FeedRow, mirrors: list[MirrorRow], head: Position | None, now: float, *, is_running: bool
+    model: str,
+    feed: FeedRow,
+    mirrors: list[MirrorRow],
+    letters: list[DeadLetter],
+    head: Position | None,
+    now: float,
+    *,
+    is_running: bool,
 ) -> FeedStatus:
     at = feed.checkpoint.position
     lag = head.n - at.n if head is not None and at is not None and head.incarnation == at.incarnation else None
@@ -73,6 +103,7 @@ def _feed(
         for mirror in mirrors
         if mirror.relation.service == feed.service and mirror.state in ("loading", "filling")
     }
+    since = [letter.since for letter in letters if letter.service == feed.service]
     return FeedStatus(
         model,
         feed.service,
@@ -86,6 +117,8 @@ def _feed(
         feed.activity if is_running else "",
         feed.error,
         loading,
+        len(since),
+        min(since, default=None),
     )
 
 

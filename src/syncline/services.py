@@ -1,18 +1,24 @@
 """The configured services as the relay, the check and the verification use them: what they publish, and how they are followed."""
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
 from syncline.config import ServiceConfig
 from syncline.errors import StoreError, SynclineError
-from syncline.messages import Relation
+from syncline.messages import Position, Relation
 from syncline.move.feed import Feed
 from syncline.read.maintain.schema import mirror_id
+from syncline.rows import Published
 from syncline.stores.protocols import ReadStore
-from syncline.stores.sqlite.install import is_installed
+from syncline.stores.sqlite.event_feed import EventFeed
+from syncline.stores.sqlite.event_look import EventLook
+from syncline.stores.sqlite.history import History
+from syncline.stores.sqlite.install import is_capturing
 from syncline.stores.sqlite.look import PollingLook, TriggerLook
 from syncline.stores.sqlite.polling import PollingFeed
+from syncline.stores.sqlite.reader import SQLiteReader
 from syncline.stores.sqlite.source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, describe, open_source, tables, unique_indexes
 from syncline.stores.sqlite.triggers import TriggerFeed
 
@@ -29,9 +35,10 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class FollowedService:
-    """One configured service."""
+    """One configured service. `published` is what one that is followed by its event log makes of its events."""
 
     config: ServiceConfig
+    published: Published | None = None
 
     @property
     def name(self) -> str:
@@ -44,8 +51,12 @@ class FollowedService:
     def describe(self) -> list[Relation]:
         """The relations that can be followed. Raises StoreError when the database, or a table that is named, cannot.
 
+        Those of an event-sourced service are as its definition says, whether there is a log yet or not.
+
         Waits only briefly for an owner who holds the database: the relay asks again, and has others to follow meanwhile.
         """
+        if self.published is not None:
+            return list(self.published.relations.values())
         found = self.look(OPEN_TIMEOUT_S)
         if found.refused and self.config.tables != ("*",):
             raise StoreError("; ".join(reason for _, reason in found.refused))
@@ -53,6 +64,8 @@ class FollowedService:
 
     def look(self, timeout_s: float = READ_TIMEOUT_S) -> Described:
         """Everything that can be told of the service. Raises Unavailable when its database cannot be read within `timeout_s`."""
+        if self.published is not None:
+            return Described(tuple(self.published.relations.values()), (), "", False)
         relations: list[Relation] = []
         refused: list[tuple[str, str]] = []
         with closing(open_source(self.config.database, read_only=True, timeout_s=timeout_s)) as connection:
@@ -67,12 +80,14 @@ class FollowedService:
                     refused.append((name, str(error)))
                 else:
                     relations.append(relation)
-            is_captured = is_installed(connection)
+            is_captured = is_capturing(connection)
         return Described(tuple(relations), tuple(refused), mode, is_captured)
 
     def open_feed(self, store: ReadStore) -> Feed:
         """A feed for one read store. Raises Unavailable when the database cannot be used."""
         config = self.config
+        if self.published is not None:
+            return EventFeed(config.database, self.published, store)
         if self.capture == "triggers":
 
             def is_loading(relation: Relation) -> bool:
@@ -91,8 +106,26 @@ class FollowedService:
             full_every_s=config.full_every_s,
         )
 
-    def open_look(self, ask: Callable[[], object], swept: Callable[[], int]) -> TriggerLook | PollingLook:
-        """How verification looks at the service's database."""
+    def head(self) -> Position | None:
+        """The newest position; None where it cannot be told: of a polled service, or one that is not captured yet."""
+        if self.capture == "events":
+            if not os.path.exists(self.config.database):
+                return None
+            with closing(History(self.config.database, read_only=True)) as history:
+                return history.place(0).newest if history.exists() else None
+        if self.capture != "triggers":
+            return None
+        with closing(TriggerLook(self.config.database)) as look:
+            return look.head()
+
+    def open_look(
+        self, reader: SQLiteReader, ask: Callable[[], object], swept: Callable[[], int]
+    ) -> TriggerLook | PollingLook | EventLook:
+        """How verification looks at the service's database; `reader` is of the read store that is compared with it."""
+        config = self.config
+        if self.published is not None:
+            mirrors = [each.relation for each in reader.mirrors() if each.relation.service == self.name]
+            return EventLook(config.database, self.published, mirrors, lambda: reader.held_back(self.name))
         if self.capture == "triggers":
-            return TriggerLook(self.config.database)
-        return PollingLook(self.config.database, ask, swept)
+            return TriggerLook(config.database)
+        return PollingLook(config.database, ask, swept)

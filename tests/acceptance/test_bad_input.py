@@ -168,7 +168,7 @@ class Place:
         return bool(self.feed(service)["state"] == "failed")
 
     def rows(self, view: str = "board") -> list[tuple[Any, ...]]:
-        return self.app.read(view).rows
+        return self.app.rows(view).rows
 
     def rows_if_any(self, view: str) -> list[tuple[Any, ...]]:
         try:

@@ -1,7 +1,8 @@
-"""Pages do what they say: the commands in ```sh blocks are run as a stranger would, and print what the next ```text block says.
+"""Pages do what they say: ```sh and ```python blocks are run as a stranger would, and print what the next ```text block says.
 
-Each ```sh block is run by its own bash in one folder, with `python3` and `syncline` those of the running interpreter. Its output,
-stdout and stderr together, is compared with the next ```text block; a block without one must print nothing.
+Each ```sh block is run by its own bash in one folder, with `python3` and `syncline` those of the running interpreter. A ```python
+block that begins with `# NAME.py` is that file, and is written there; any other is run by `python3`. What a block prints, stdout
+and stderr together, is compared with the next ```text block; a block without one must print nothing.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ _VERSION_WARNING = re.compile(r"^warning: this Python has SQLite .*\n", re.MULTI
 _MASKS = (
     (re.compile(r"(no|\d+) warnings?$", re.MULTILINE), "N warnings"),
     (re.compile(r"sl1\.[\w-]+"), "TOKEN"),
+    (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "UUID"),
     (re.compile(r"\b[0-9a-f]{12,16}\b"), "ID"),
     (re.compile(r"pid \d+"), "pid N"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
@@ -36,7 +38,10 @@ _MASKS = (
     (re.compile(r" *\n"), "\n"),
 )
 
-IN_THAT_FOLDER = [*sorted((ROOT / "docs" / "how-to").glob("*.md")), ROOT / "docs" / "reference" / "read-store.md"]
+_FILE = re.compile(r"# ([\w/]+\.py)\n")
+
+_REFERENCE = ROOT / "docs" / "reference"
+RUN = [*sorted((ROOT / "docs" / "how-to").glob("*.md")), _REFERENCE / "read-store.md", _REFERENCE / "python.md"]
 
 
 def test_the_readme_does_what_it_says_in_an_empty_folder(tmp_path: Path) -> None:
@@ -47,11 +52,12 @@ def test_the_quickstart_does_what_it_says_in_an_empty_folder(tmp_path: Path) -> 
     check_page(ROOT / "docs" / "quickstart.md", _folder(tmp_path), tmp_path)
 
 
-@pytest.mark.parametrize("page", IN_THAT_FOLDER, ids=[page.stem for page in IN_THAT_FOLDER])
-def test_a_page_does_what_it_says_in_the_folder_that_the_readme_began(page: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", RUN, ids=[page.stem for page in RUN])
+def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     folder = _folder(tmp_path)
-    for block in blocks_of(ROOT / "README.md")[:SET_UP_BLOCKS]:
-        run_commands(block.commands, folder, tmp_path)
+    if goes_on_from_the_readme(page):
+        for block in blocks_of(ROOT / "README.md")[:SET_UP_BLOCKS]:
+            run_commands(block.commands, folder, tmp_path)
     check_page(page, folder, tmp_path)
 
 
@@ -64,17 +70,30 @@ class Block:
     output: str
 
 
+def goes_on_from_the_readme(page: Path) -> bool:
+    """Whether the page's blocks are run in the folder that the README's first example made, or in an empty one."""
+    return "README.md#first-use" in page.read_text("utf-8")
+
+
 def blocks_of(page: Path) -> list[Block]:
-    """The ```sh blocks of a page, in order, each with the ```text block that follows it before any other ```sh."""
+    """The blocks of a page that are run, in order, each with the ```text block that follows it before any other."""
     text = page.read_text("utf-8")
     found: list[Block] = []
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
-        if match[1] == "sh":
-            found.append(Block(line, match[2], ""))
+        if match[1] in ("sh", "python"):
+            found.append(Block(line, match[2] if match[1] == "sh" else _as_commands(match[2]), ""))
         elif match[1] == "text" and found and not found[-1].output:
             found[-1] = Block(found[-1].line, found[-1].commands, match[2])
     return found
+
+
+def _as_commands(python: str) -> str:
+    """What a reader does with a block of Python: saves it under the name in its first line, or runs it."""
+    file = _FILE.match(python)
+    if file is None:
+        return f"python3 - <<'END OF PYTHON'\n{python}END OF PYTHON\n"
+    return f"mkdir -p \"$(dirname {file[1]})\"\ncat > {file[1]} <<'END OF PYTHON'\n{python}END OF PYTHON\n"
 
 
 def run_commands(commands: str, folder: Path, home: Path) -> str:

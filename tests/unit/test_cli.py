@@ -170,7 +170,7 @@ def test_the_configuration_is_named_before_or_after_the_command(app: StandIn, tm
     ],
 )
 def test_every_error_is_told_without_a_traceback(app: StandIn, error: SynclineError, status: int) -> None:
-    app.answer("read", error)
+    app.answer("rows", error)
     result = syncline("read", "order_board", "--json")
     assert result.exit_code == status
     assert result.stderr == "error: " + str(error).replace("\n", "\n       ") + "\n"
@@ -180,7 +180,7 @@ def test_every_error_is_told_without_a_traceback(app: StandIn, error: SynclineEr
 
 
 def test_fields_of_an_error_are_in_its_json(app: StandIn) -> None:
-    app.answer("read", StaleRead("orders", 5, 7, 2.0, "The relay is not running."))
+    app.answer("rows", StaleRead("orders", 5, 7, 2.0, "The relay is not running."))
     told = json.loads(syncline("read", "order_board", "--json").stdout)["error"]
     assert (told["service"], told["reached"], told["wanted"], told["timeout_s"]) == ("orders", 5, 7, 2.0)
     app.answer("check", InvalidDefinition([Fault("a.sql", 3, "one")]))
@@ -189,14 +189,14 @@ def test_fields_of_an_error_are_in_its_json(app: StandIn) -> None:
 
 
 def test_rows_are_an_aligned_table_and_their_age_is_on_stderr(app: StandIn) -> None:
-    app.answer("read", ROWS)
+    app.answer("rows", ROWS)
     result = syncline("read", "order_board")
     assert result.stdout.splitlines() == ["order_id  customer", "--------  --------", "       1  Ada", "      20  NULL"]
     assert result.stderr == f"2 rows, at most 0.250 s old; token {TOKEN}\n"
 
 
 def test_rows_as_json_are_objects_with_what_is_known_of_their_age(app: StandIn) -> None:
-    app.answer("read", ReadResult(("a", "b"), [(1, b"\x00\xff")], TOKEN, None, False, ("a note",)))
+    app.answer("rows", ReadResult(("a", "b"), [(1, b"\x00\xff")], TOKEN, None, False, ("a note",)))
     assert json.loads(syncline("read", "order_board", "--json").stdout) == {
         "columns": ["a", "b"],
         "rows": [{"a": 1, "b": "00ff"}],
@@ -211,7 +211,7 @@ def test_rows_as_json_are_objects_with_what_is_known_of_their_age(app: StandIn) 
 
 
 def test_all_that_a_read_asks_for_is_passed_on(app: StandIn) -> None:
-    app.answer("read", ROWS)
+    app.answer("rows", ROWS)
     result = syncline(
         "read", "order_board", "--where", "status=a=b", "--where", "x=", "--at-least", str(TOKEN), "--timeout-s", "2",
         "--max-staleness-s", "3", "--order-by=-a", "--order-by", "b", "--limit", "4", "--read-model", "shop",
@@ -219,7 +219,7 @@ def test_all_that_a_read_asks_for_is_passed_on(app: StandIn) -> None:
     assert result.exit_code == 0
     assert app.calls == [
         (
-            "read",
+            "rows",
             ("order_board",),
             {
                 "key": None,
@@ -247,7 +247,7 @@ def test_all_that_a_read_asks_for_is_passed_on(app: StandIn) -> None:
     ],
 )
 def test_a_key_is_one_text_for_each_column(app: StandIn, args: tuple[str, ...], key: list[str]) -> None:
-    app.answer("read", ROWS)
+    app.answer("rows", ROWS)
     assert syncline("read", *args).exit_code == 0
     assert list(app.calls[0][2]["key"]) == key
 
@@ -267,7 +267,7 @@ def test_a_key_of_another_length_is_refused(app: StandIn, args: tuple[str, ...],
 
 
 def test_a_key_without_a_row_exits_1_and_a_view_without_rows_does_not(app: StandIn) -> None:
-    app.answer("read", ReadResult(("order_id",), [], TOKEN, 0.0, True, ()))
+    app.answer("rows", ReadResult(("order_id",), [], TOKEN, 0.0, True, ()))
     result = syncline("read", "order_board", "9")
     assert result.exit_code == 1
     assert "error: view 'order_board' has no row with key 9" in result.stderr

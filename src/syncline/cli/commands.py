@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import get_completion_class
 
+from syncline.cli.dead_letters import dead_letters
 from syncline.cli.printing import print_json
 from syncline.cli.program import (
     ANSWER_IS_NO,
@@ -23,6 +24,7 @@ from syncline.cli.program import (
 from syncline.cli.program import stopping_on_signals as stopping
 from syncline.cli.progress import ProgressPrinter
 from syncline.cli.questions import read, rebuild, token, verify
+from syncline.cli.sending import send
 from syncline.cli.status import has_failed, status, status_text
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ def check(with_sql: bool, as_json: bool) -> int:
         click.echo(f"warning: {warning}")
     count = sum(len(view.warnings) for view in report.views) + len(report.warnings)
     warnings = f"{count} warning{'' if count == 1 else 's'}" if count else "no warning"
-    click.echo(f"{config.path}: {_counted(config)}; {warnings}")
+    click.echo(f"{config.path or 'the App'}: {_counted(config)}; {warnings}")
     return DONE
 
 
@@ -210,5 +212,5 @@ def _counted(config: "Config") -> str:
     return ", ".join(f"{amount} {what}{'' if amount == 1 else 's'}" for amount, what in amounts)
 
 
-for _command in (init, check, run, sync, status, read, token, verify, rebuild, uninstall, completion):
+for _command in (init, check, run, sync, status, read, send, token, verify, rebuild, dead_letters, uninstall, completion):
     main.add_command(_command)

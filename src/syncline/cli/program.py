@@ -1,4 +1,4 @@
-"""What all commands share: `--config`, `--json`, how errors, signals and a closed pipe end the program.
+"""What all commands share: `--config`, `--app`, `--json`, how errors, signals and a closed pipe end the program.
 
 Exit status: 0 done; 1 the answer is no; 2 wrong use or refused definition; 130 interrupted; 141 stdout closed.
 """
@@ -9,13 +9,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from syncline.cli.printing import error_as_json, print_json
-from syncline.errors import InvalidDefinition, InvalidToken, SynclineError
+from syncline.errors import InvalidCommand, InvalidDefinition, InvalidToken, SynclineError
 
 if TYPE_CHECKING:
     from syncline.app import App
@@ -25,6 +26,7 @@ DONE, ANSWER_IS_NO, WRONG_USE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 DEFAULT_CONFIG = "syncline.toml"
 
 _CONFIG_KEY = "syncline.config"
+_APP_KEY = "syncline.app"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -83,26 +85,38 @@ def _status_after(error: BaseException, args: list[str]) -> int:
         return WRONG_USE
     if isinstance(error, SynclineError):
         _print_error(str(error), error, args)
-        return WRONG_USE if isinstance(error, InvalidDefinition | InvalidToken) else ANSWER_IS_NO
+        return WRONG_USE if isinstance(error, InvalidCommand | InvalidDefinition | InvalidToken) else ANSWER_IS_NO
     raise error
 
 
 def config_option(command: Command) -> Command:
-    """Adds `--config FILE`; the nearest to the command's own name wins."""
-
-    def remember(context: click.Context, _: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            context.meta[_CONFIG_KEY] = value
-
-    return click.option(
+    """Adds `--config FILE` and `--app MODULE:NAME`; the nearest to the command's own name wins."""
+    of_file = click.option(
         "--config",
         metavar="FILE",
         type=click.Path(),
         expose_value=False,
-        callback=remember,
+        callback=_remember(_CONFIG_KEY),
         is_eager=True,
         help=f"The configuration file (default ./{DEFAULT_CONFIG}).",
-    )(command)
+    )
+    of_module = click.option(
+        "--app",
+        metavar="MODULE:NAME",
+        expose_value=False,
+        callback=_remember(_APP_KEY),
+        is_eager=True,
+        help="The App in a Python module, in place of a configuration file.",
+    )
+    return of_file(of_module(command))
+
+
+def _remember(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def remember(context: click.Context, _: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            context.meta[key] = value
+
+    return remember
 
 
 def json_option(command: Command) -> Command:
@@ -118,16 +132,44 @@ def config_path(context: click.Context | None = None) -> str:
 
 @contextmanager
 def opened() -> "Iterator[tuple[Config, App]]":
-    """The configuration and an App of it, closed at the end."""
-    from syncline.app import App
-    from syncline.config import load_config
+    """The configuration and the App of it, closed at the end."""
+    context = click.get_current_context()
+    if _APP_KEY in context.meta:
+        if _CONFIG_KEY in context.meta:
+            raise click.UsageError("--app and --config say two things; give one of them")
+        app = load_app(str(context.meta[_APP_KEY]))
+    else:
+        from syncline.app import App
+        from syncline.config import load_config
 
-    config = load_config(config_path())
-    app = App(config)
+        app = App(load_config(config_path()))
     try:
-        yield config, app
+        yield app.config, app
     finally:
         app.close()
+
+
+def load_app(place: str) -> "App":
+    """The App that `MODULE:NAME` names; modules are looked for in the working directory first."""
+    from syncline.app import App
+
+    module_name, _, name = place.partition(":")
+    if not module_name or not name:
+        raise click.UsageError(f"--app is '{place}', expected MODULE:NAME, for example --app shop.app:app")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = import_module(module_name)
+    except SynclineError:
+        raise
+    except Exception as error:
+        raise click.UsageError(f"module '{module_name}' cannot be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not isinstance(found, App):
+        apps = [each for each, value in vars(module).items() if isinstance(value, App)]
+        hint = f"its Apps are: {', '.join(apps)}" if apps else "it has no App"
+        raise click.UsageError(f"'{place}' is {type(found).__name__ if found is not None else 'not there'}; {hint}")
+    return found
 
 
 def complete_view(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -140,10 +182,28 @@ def complete_service(context: click.Context, _: click.Parameter, incomplete: str
     return [name for name in _names(context)[0] if name.startswith(incomplete)]
 
 
+def complete_command(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The commands of the App that begin with what is typed."""
+    app = _named_app(context)
+    return [name for name in app.command_names if name.startswith(incomplete)] if app is not None else []
+
+
 def _names(context: click.Context) -> tuple[list[str], list[str]]:
     from syncline.config import default_names
 
+    app = _named_app(context)
+    if app is not None:
+        views = sorted(view.name for model in app.config.read_models for view in model.views)
+        return [service.name for service in app.config.services], views
     return default_names(config_path(context))
+
+
+def _named_app(context: click.Context) -> "App | None":
+    """The App that the command line names so far; while it is being typed nothing of it is told."""
+    try:
+        return load_app(str(context.meta[_APP_KEY])) if _APP_KEY in context.meta else None
+    except Exception:
+        return None
 
 
 @contextmanager

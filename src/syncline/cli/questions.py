@@ -63,7 +63,7 @@ def read(
     token = parse_token(at_least) if at_least is not None else None
     with opened() as (config, app):
         key_values = _key_values(config, view, read_model, key) if key else None
-        result = app.read(
+        result = app.rows(
             view,
             key=key_values,
             where=wanted,
@@ -84,6 +84,7 @@ def read(
                 "staleness_s": result.staleness_s,
                 "exact": result.exact,
                 "notes": result.notes,
+                "marked": result.marked,
             }
         )
     else:
@@ -131,6 +132,9 @@ def verify(view: str | None, repair: bool, as_json: bool) -> int:
     rows = sum(count for _, count in report.checked)
     found = f"{_amount(len(report.differences), 'difference')}" if report.differences else "no difference"
     click.echo(f"compared {rows:,} rows of {_amount(len(report.checked), 'relation or view', 'relations and views')}: {found}")
+    if report.held_back:
+        streams = _amount(len(report.held_back), "stream")
+        click.echo(f"{streams} held back: rows that depend on them are as before; see `syncline dead-letters`", err=True)
     if again is not None:
         click.echo(f"repaired, and compared again: {_amount(len(remaining), 'difference')}" if remaining else "repaired")
         _print_differences(remaining)

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -23,7 +24,7 @@ _COLOURS = {"failed": "red", "stopped": "red", "loading": "yellow", "building": 
 @config_option
 @json_option
 def status(watch: bool, interval_s: float, as_json: bool) -> int:
-    """Feeds and views: state, position, lag, staleness, last error.
+    """Feeds and views: state, position, lag, staleness, last error; and how many commands each service handled.
 
     Exits 1 when a feed or view has failed. With --watch --json each line is one status.
     """
@@ -54,6 +55,10 @@ def status_text(now: "Status") -> str:
     ]
     feed_columns = ("read model", "service", "capture", "state", "position", "lag", "age", "")
     view_columns = ("read model", "view", "state", "rows", "generation", "age", "")
+    writing = [
+        (each.service, each.kind, each.commands, each.events, _time(each.newest_at), each.error or "") for each in now.writing
+    ]
+    of_writing = ["", *as_table(("service", "kind", "commands", "events", "newest event", ""), writing, null="-").split("\n")]
     return "\n".join(
         [
             f"relay: {now.relay}",
@@ -61,6 +66,7 @@ def status_text(now: "Status") -> str:
             *_coloured(feed_columns, feeds, [each.state for each in now.feeds]),
             "",
             *_coloured(view_columns, views, [each.state for each in now.views]),
+            *(of_writing if writing else []),
         ]
     )
 
@@ -76,11 +82,22 @@ def _view_place(view: "ViewStatus") -> tuple[str, ...]:
 def _feed_note(feed: "FeedStatus") -> str:
     loading = [f"{relation}: {how_far}" for relation, how_far in feed.loading.items()]
     inexact = [] if feed.exact else ["inexact until the next full sweep"]
-    return "; ".join(filter(None, [feed.error, feed.activity, *loading, *inexact]))
+    return "; ".join(filter(None, [_held_note(feed), feed.error, feed.activity, *loading, *inexact]))
+
+
+def _held_note(feed: "FeedStatus") -> str:
+    if feed.held_since is None:
+        return ""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(feed.held_since))
+    return f"{feed.held_back} stream{'' if feed.held_back == 1 else 's'} held back since {since}: `syncline dead-letters`"
 
 
 def _view_note(view: "ViewStatus") -> str:
     return "; ".join(filter(None, [view.error, view.activity]))
+
+
+def _time(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at).isoformat(" ", "seconds")
 
 
 def _age(staleness_s: float | None) -> str:

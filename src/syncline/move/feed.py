@@ -4,7 +4,7 @@ The relay, the rebuild and the verification know a service only through this pro
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from syncline.messages import Batch, Key, Position, Relation, Row
 
@@ -87,6 +87,32 @@ class Feed(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class HoldsBack(Protocol):
+    """What a feed can do besides that holds streams back whose events it cannot make rows of."""
+
+    def release(self, stream: str, *, skip: bool) -> None:
+        """Makes the next batch try a stream that is held back from its first event on that is; with `skip`, from after that one.
+
+        The batch names it among `released`, or again among `parked`. Several may be asked for before it is read.
+        """
+        ...
+
+
+@runtime_checkable
+class Replays(Protocol):
+    """What a feed can do besides whose rows are made from events, so that they can be made anew."""
+
+    def replay(self, relations: Sequence[Relation]) -> None:
+        """Makes a batch to come bring these relations to what their events make of them today; batches go on until then."""
+        ...
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether there are rows to be made anew that no batch has brought yet."""
+        ...
 
 
 def key_of(relation: Relation) -> Callable[[Row], Key]:

@@ -25,7 +25,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class FeedStatus:
-    """One feed of one read model, as `status` shows it."""
+    """One feed of one read model, as `status` shows it. `held_back` counts streams, the first of them so since `held_since`."""
 
     read_model: str
     service: str
@@ -39,6 +39,24 @@ class FeedStatus:
     activity: str
     error: str | None
     loading: Mapping[str, str] = field(default_factory=dict)
+    held_back: int = 0
+    held_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WritingStatus:
+    """A service that commands are sent to, as `status` shows it; nothing is known of one whose database is not there yet.
+
+    `commands` are those that took effect, `events` those in its log (None for a table service), `newest_at` the time of the last
+    event in seconds since 1970.
+    """
+
+    service: str
+    kind: str
+    commands: int | None = None
+    events: int | None = None
+    newest_at: float | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,7 @@ class Status:
     feeds: tuple[FeedStatus, ...]
     views: tuple[ViewStatus, ...]
     relay: str
+    writing: tuple[WritingStatus, ...] = ()
 
 
 def unreached(token: Token, vector: Mapping[str, Checkpoint], services: Iterable[str]) -> str | None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from syncline.errors import Fenced, InvalidDefinition, SourceChanged, StoreError, Unavailable
-from syncline.messages import Batch, Key, Position, Progress, Relation
-from syncline.move.feed import Feed
+from syncline.messages import Batch, DeadLetter, Key, Position, Progress, Relation
+from syncline.move.feed import Feed, HoldsBack
 from syncline.move.subscription import Event, Subscription
 from syncline.stores.protocols import ReadStore
 
@@ -86,16 +86,18 @@ class Relay:
         self._build_at = 0.0
         self._last_sync = self._last_heartbeat = self._last_trim = time.monotonic()
 
-    def run(self, stop: threading.Event, *, between: Callable[[], bool] = lambda: False) -> None:
+    def run(self, stop: threading.Event, *, wake: threading.Event, between: Callable[[], bool] = lambda: False) -> None:
         """Follows until `stop` is set, which is noticed within milliseconds and between two batches.
 
-        `between` is called once a round, for requests of other processes; it says whether it did anything. Raises Fenced when
-        another relay took over.
+        `wake` is set by who wrote to a source in this process, so that it is looked at now and not at the next probe. `between`
+        is called once a round, for requests of other processes; it says whether it did anything. Raises Fenced when another
+        relay took over.
         """
         try:
             while not stop.is_set():
+                wake.clear()
                 if not (self.step() | between()):
-                    stop.wait(PROBE_INTERVAL_S)
+                    wake.wait(PROBE_INTERVAL_S)
         finally:
             self.close()
 
@@ -142,6 +144,17 @@ class Relay:
         if following.feed is None:
             raise Unavailable(f"service '{relation.service}' is not being followed now: {following.subscription.error}")
         following.feed.mark(relation, keys)
+        following.is_drained = False
+
+    def release(self, service: str, stream: str, *, skip: bool) -> None:
+        """Makes the next batch of a service try a stream that is held back. Raises Unavailable where that is not followed now."""
+        following = self.following[service]
+        if not isinstance(following.feed, HoldsBack):
+            raise Unavailable(
+                f"service '{service}' is not being followed now: {following.subscription.error or following.subscription.state}"
+            )
+        self.store.releasing(service, stream, skip=skip)
+        following.feed.release(stream, skip=skip)
         following.is_drained = False
 
     # -- definitions ---------------------------------------------------------------------------------------------------
@@ -236,22 +249,38 @@ class Relay:
     def _apply(self, following: Following, batch: Batch, loaded: Sequence[str]) -> None:
         name, before = following.service.name, following.applied
         assert before is not None
-        if loaded or batch.chunks or batch.after != before:
+        held = {letter.stream: letter for letter in self.store.dead_letters(name)}
+        if loaded or batch.chunks or batch.parked or batch.released or batch.after != before:
             self.store.apply(batch, loaded)
         assert batch.after is not None
         if batch.after.incarnation != before.incarnation and before.n:
             self._say(f"{name}: what is held was compared with the source, and what differed was brought up to date")
         following.applied = batch.after
         self._note(following, "applied")
+        self._tell_held_back(name, held)
         if loaded:
             self._say(f"{name}: first copy complete ({', '.join(table.partition('__')[2] for table in loaded)})")
+
+    def _tell_held_back(self, service: str, before: Mapping[str, DeadLetter]) -> None:
+        """Says which streams of a service are held back since the batch, and which are no longer."""
+        now = {letter.stream: letter for letter in self.store.dead_letters(service)}
+        for stream, letter in now.items():
+            was = before.get(stream)
+            if was is None or (was.position, was.error) != (letter.position, letter.error):
+                why = f"{letter.event} could not be made rows: {letter.error}"
+                self._say(f"{service}: stream '{stream}' is held back from position {letter.position} on: {why}")
+        for stream in before.keys() - now.keys():
+            self._say(f"{service}: stream '{stream}' is no longer held back")
 
     def _load(self, following: Following, table: str, after: Key | None) -> None:
         assert following.feed is not None
         relation = self.store.relations[table]
+        rows, done = following.feed.scan(relation, after, SCAN_BUDGET_S)
+        self._show(following, following.feed.activity)
+        if not rows and not done:
+            return  # what is to be copied is still being made
         if table not in following.totals:
             following.totals[table] = following.feed.total(relation)
-        rows, done = following.feed.scan(relation, after, SCAN_BUDGET_S)
         self.store.load(table, rows, done=done)
         copied = self.store.copied(table)
         total = following.totals[table]

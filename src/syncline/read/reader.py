@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from syncline.errors import NotFound, NotReady, StaleRead
-from syncline.messages import Key, Position, Relation, Row, Token
+from syncline.messages import DeadLetter, Key, Position, Relation, Row, Token
 from syncline.move.freshness import Checkpoint, staleness, unreached
 from syncline.read.definition import Definition
+from syncline.read.held import Held
+from syncline.read.maintain.plan import ViewPlan
 from syncline.read.maintain.schema import affinity
 from syncline.read.view import suggestion
 
 POLL_S = 0.002
+HELD_ADVICE = "Mend what makes rows of its events, then `syncline dead-letters retry`; or read without a token"
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
@@ -87,6 +90,10 @@ class StoreReader(Protocol):
 
     def parked(self) -> Sequence[ParkedKey]: ...
 
+    def dead_letters(self) -> Sequence[DeadLetter]: ...
+
+    def marked(self, view: str) -> tuple[frozenset[Key], bool]: ...
+
     def rows(
         self,
         table: str,
@@ -99,7 +106,10 @@ class StoreReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """Rows of one view and what is known of them: the vector they were made at, their greatest age, whether it is exact."""
+    """Rows of one view and what is known of them: the vector they were made at, their greatest age, whether it is exact.
+
+    `marked` are the keys of those rows that depend on a stream held back: they are as before the event that failed.
+    """
 
     columns: tuple[str, ...]
     rows: list[Row]
@@ -107,6 +117,7 @@ class ReadResult:
     staleness_s: float | None
     exact: bool
     notes: tuple[str, ...]
+    marked: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +138,8 @@ def read_view(reader: StoreReader, wanted: Wanted, *, is_followed: Callable[[], 
     """Rows of a view from one snapshot that is at least as new as asked.
 
     Waits for that up to `timeout_s`. Raises StaleRead when it is not reached in time, NotReady for a view that the store does
-    not know yet or has no rows of, DeadToken for a token that never will be reached, NotFound for an unknown column.
+    not know yet or has no rows of, and for a token that something set aside keeps from being reached; DeadToken for a token that
+    never will be, NotFound for an unknown column.
     `is_followed` tells whether a relay runs.
     """
     deadline = time.monotonic() + wanted.timeout_s
@@ -240,7 +252,8 @@ def _rows(reader: StoreReader, wanted: Wanted) -> ReadResult:
     order = [(_column(definition, name.removeprefix("-")), name.startswith("-")) for name in wanted.order_by]
     where = [(_column(definition, name), _meant(definition, name, value)) for name, value in conditions]
     order = order or [(name, False) for name in plan.key if name in plan.visible]
-    rows = reader.rows(plan.name, plan.visible, where, order, wanted.limit)
+    held = _held(reader, plan, services)
+    rows, marked = _marked_rows(reader, definition, held, where, order, wanted.limit)
     vector = {feed.service: feed.checkpoint for feed in feeds if feed.service in services}
     token = Token({name: at.position for name, at in vector.items() if at.position is not None})
     parked = [each for each in reader.parked() if _concerns(each.view, wanted.view, reader)]
@@ -248,14 +261,42 @@ def _rows(reader: StoreReader, wanted: Wanted) -> ReadResult:
     if parked:
         shown = ", ".join(str(each.key) for each in parked[:3])
         notes.append(f"set aside and not up to date: {_pieces(len(parked))} of it ({shown}): {parked[0].error}")
+    if wanted.at_least is not None:
+        reason = held.refusal(wanted.at_least, token, marked, has_row=wanted.key is not None and bool(rows))
+        if reason is not None:
+            raise NotReady(f"no token is reached in view '{wanted.view}': {reason}. {HELD_ADVICE}")
     return ReadResult(
         plan.visible,
         rows,
         token,
         staleness(vector, services, time.time()),
         all(at.is_exact for at in vector.values()),
-        tuple(notes),
+        (*notes, *held.note(len(marked))),
+        tuple(marked),
     )
+
+
+def _held(reader: StoreReader, plan: ViewPlan, services: frozenset[str]) -> Held:
+    letters = [letter for letter in reader.dead_letters() if letter.service in services]
+    return Held(letters, *reader.marked(plan.name)) if letters else Held()
+
+
+def _marked_rows(
+    reader: StoreReader,
+    definition: Definition,
+    held: Held,
+    where: Sequence[tuple[str, Sequence[object]]],
+    order: Sequence[tuple[str, bool]],
+    limit: int | None,
+) -> tuple[list[Row], list[Key]]:
+    """The rows that are asked for, and the keys of those that depend on a stream held back."""
+    plan = definition.own_plan
+    if not held.pieces:
+        return reader.rows(plan.name, plan.visible, where, order, limit), []
+    width, size = len(plan.visible), len(plan.partition_columns)
+    found = reader.rows(plan.name, (*plan.visible, *plan.partition_columns, *definition.view.key), where, order, limit)
+    marked = [row[width + size :] for row in found if row[width : width + size] in held.pieces]
+    return [row[:width] for row in found], marked
 
 
 def _refuse_parked(reader: StoreReader, wanted: Wanted, definition: Definition) -> None:

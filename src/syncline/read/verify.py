@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from syncline.errors import NotFound, StoreError, Unavailable
-from syncline.messages import Key, Position, Progress, Relation, Row, Scalar, Token
+from syncline.messages import DeadLetter, Key, Position, Progress, Relation, Row, Scalar, Token
 from syncline.move.feed import Held, key_of
 from syncline.read.definition import Definition
 from syncline.read.maintain.parse import render
@@ -40,13 +40,15 @@ class Difference:
 class VerifyReport:
     """What was compared, with how many rows each, and every difference found (the first 1,000 of each table).
 
-    `token` is the vector of the store when its views were compared.
+    `token` is the vector of the store when its views were compared. `held_back` are the streams that are held back: what
+    waits in them is missing on both sides, which is no difference.
     """
 
     differences: tuple[Difference, ...]
     checked: tuple[tuple[str, int], ...]
     is_cut_short: bool
     token: Token
+    held_back: tuple[DeadLetter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Store(Protocol):
     def views(self) -> Mapping[str, StoredView]: ...
 
     def mirrors(self) -> Sequence[Mirror]: ...
+
+    def dead_letters(self) -> Sequence[DeadLetter]: ...
 
     def held(self, relation: Relation, mirror: str, after: Key | None, up_to: Key | None) -> list[Row]: ...
 
@@ -142,8 +146,9 @@ def verify_store(
         on_progress(Progress(f"comparing {name}", 1, 1, "view"))
     with store.snapshot():
         positions = {f.service: f.checkpoint.position for f in store.feeds()}
+        held_back = tuple(letter for letter in store.dead_letters() if services is None or letter.service in services)
     token = Token({service: at for service, at in positions.items() if at is not None})
-    return VerifyReport(tuple(differences), tuple(checked), cut_short, token), repairs
+    return VerifyReport(tuple(differences), tuple(checked), cut_short, token, held_back), repairs
 
 
 def _chosen(views: Mapping[str, StoredView], name: str | None) -> dict[str, Definition]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from syncline.messages import Batch, Key, Position, Relation, Row, Scalar
+from syncline.messages import Batch, DeadLetter, Key, Position, Relation, Row, Scalar
 from syncline.read.definition import Definition
 
 
@@ -14,6 +14,8 @@ class Mirrors(Protocol):
     def relations(self) -> Mapping[str, Relation]: ...
 
     def held(self, relation: Relation, after: Key | None, up_to: Key | None) -> list[Row]: ...
+
+    def rows_of(self, relation: Relation, keys: Sequence[Key]) -> list[Row]: ...
 
     def loading(self, service: str) -> list[tuple[str, Key | None]]: ...
 
@@ -66,7 +68,17 @@ class Checkpoints(Protocol):
     def sync(self) -> None: ...
 
 
-class ReadStore(Mirrors, Views, Checkpoints, Protocol):
+class DeadLetters(Protocol):
+    """What a read store holds back of event-sourced services."""
+
+    def dead_letters(self, service: str) -> Sequence[DeadLetter]: ...
+
+    def dropped(self, service: str) -> frozenset[int]: ...
+
+    def releasing(self, service: str, stream: str, *, skip: bool) -> None: ...
+
+
+class ReadStore(Mirrors, Views, Checkpoints, DeadLetters, Protocol):
     """The writing side of a read store. One thread owns it."""
 
     @property

@@ -75,8 +75,8 @@ class Builds:
                     return True
         return len(complete & set(mine)) < len(mine)
 
-    def cut_over(self, definitions: Definitions, group: Sequence[str]) -> None:
-        """Puts the new tables in the place of the old ones; must run in one transaction."""
+    def cut_over(self, definitions: Definitions, group: Sequence[str]) -> dict[str, str]:
+        """Puts the new tables in the place of the old ones, and returns them with their names; must run in one transaction."""
         generation = definitions.next_generations[group[0]]
         parking = Parking(self._connection)
         for name in group:
@@ -84,10 +84,12 @@ class Builds:
             for plan in old.plans if old is not None else ():
                 self._connection.execute(f"DROP TABLE IF EXISTS {quoted(plan.name)}")
                 parking.forget(plan.name)
+        renamed: dict[str, str] = {}
         for name in group:
             definition = definitions.next[name]
             for plan in definition.plans:
                 stored = f"{plan.name}__g{generation}"
+                renamed[stored] = plan.name
                 self._connection.execute(f"DROP TABLE IF EXISTS {quoted(plan.name)}")
                 self._connection.execute(f"ALTER TABLE {quoted(stored)} RENAME TO {quoted(plan.name)}")
                 self._connection.execute(f"DROP TABLE IF EXISTS {quoted(_list_table(stored))}")
@@ -104,6 +106,7 @@ class Builds:
                 progress="",
                 error=None,
             )
+        return renamed
 
     def _reset_changes(self, plan: ViewPlan) -> None:
         """Begins the change feed anew with a reset, numbered on, so that a reader who remembers a number sees it."""

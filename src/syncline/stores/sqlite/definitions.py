@@ -68,6 +68,11 @@ class Definitions:
                 found[beside[plan.name]] = (plan, _pick({**mirrors, **live, **beside}, plan), False)
         return found
 
+    def mirrors_of(self, name: str) -> set[str]:
+        """The mirrors that a view reads, itself or through other views."""
+        reads = self.wanted[name].reads
+        return {*reads & set(self.relations)}.union(*(self.mirrors_of(each) for each in reads & set(self.wanted)))
+
     def view_nodes(self, nodes: Mapping[str, Node], begun: Iterable[str]) -> Iterator[ViewNode]:
         """Nodes for the live views and the builds that have begun, each after what it reads, walks connected."""
         plans = self.stored_plans()

@@ -5,7 +5,8 @@ never what changed, and name only columns of the primary key and of unique index
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from syncline.messages import Relation
 from syncline.stores.sqlite.source import UniqueIndex, row_number_names, unique_indexes
@@ -22,6 +23,35 @@ def is_installed(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute(SQL["is_installed"]).fetchone()[0] == 3)
 
 
+def is_capturing(connection: sqlite3.Connection) -> bool:
+    """Whether triggers log changes here for some read store."""
+    return is_installed(connection) and connection.execute(SQL["select_tables"]).fetchone() is not None
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Makes the program's tables where they are not, so that a position can be told before any read store follows.
+
+    Run inside a write transaction. A read store that follows later keeps the incarnation: while no table is captured nothing can
+    pass without a mark, and what it then copies contains everything that was committed before.
+    """
+    if is_installed(connection) and connection.execute(SQL["select_format"]).fetchone() != (FORMAT,):
+        _remove_everything(connection)
+    for name in ("create_source", "create_consumer", "create_table", "create_follow", "create_log"):
+        connection.execute(SQL[name])
+    connection.execute(SQL["insert_source"], {"format": FORMAT, "schema": _schema_version(connection)})
+    connection.execute(SQL["insert_first_mark"])
+
+
+@contextmanager
+def schema_known(connection: sqlite3.Connection) -> Iterator[None]:
+    """What the program itself does to the schema in this block, within a write transaction, is no gap of the capture."""
+    before = (_schema_version(connection),)
+    is_known = is_installed(connection) and connection.execute(SQL["select_schema"]).fetchone() == before
+    yield
+    if is_known and (_schema_version(connection),) != before:
+        connection.execute(SQL["update_schema"], {"schema": _schema_version(connection)})
+
+
 def install(connection: sqlite3.Connection, consumer: str, read_store: str, relations: Sequence[Relation]) -> dict[str, int]:
     """Makes the triggers log every change of these relations for this consumer. Run inside a write transaction.
 
@@ -30,13 +60,8 @@ def install(connection: sqlite3.Connection, consumer: str, read_store: str, rela
     Safe to repeat. A table that was captured already and has lost a trigger, or a schema that was changed more than once, makes
     a gap: the incarnation is renewed, so that every consumer compares what it holds.
     """
-    if is_installed(connection) and connection.execute(SQL["select_format"]).fetchone() != (FORMAT,):
-        _remove_everything(connection)
-    for name in ("create_source", "create_consumer", "create_table", "create_follow", "create_log"):
-        connection.execute(SQL[name])
-    connection.execute(SQL["insert_source"], {"format": FORMAT, "schema": _schema_version(connection)})
-    connection.execute(SQL["insert_first_mark"])
-    gaps = not is_undisturbed(connection)
+    prepare(connection)
+    gaps = is_capturing(connection) and not is_undisturbed(connection)
     _widen_log(connection, max((len(relation.key) for relation in relations), default=1))
     for (other,) in connection.execute(
         SQL["select_replaced_consumers"], {"read_store": read_store, "consumer": consumer}

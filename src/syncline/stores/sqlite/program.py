@@ -66,12 +66,8 @@ def view_node(plan: ViewPlan, table: str, tables: Mapping[str, str], *, records:
     names = {**tables, "#keys": keys}
     query = render(plan.recompute, names)
     columns = listed(shape.names)
-    matches = " AND ".join(
-        f"v.{quoted(name)} {'=' if column.not_null else 'IS'} k.{quoted(column.name)}"
-        for name, column in zip(plan.partition_columns, plan.partition, strict=True)
-    )
     parts = [column.name for column in plan.partition] or ["p1"]
-    stored = f"temp.{quoted(keys)} AS k CROSS JOIN {quoted(table)} AS v ON {matches or '1'}"
+    stored = f"temp.{quoted(keys)} AS k CROSS JOIN {quoted(table)} AS v ON {in_piece(plan)}"
     node = ViewNode(
         **_common(table, shape),
         plan=plan,
@@ -108,6 +104,17 @@ def connect_walks(view: ViewNode, nodes: Mapping[str, Node], tables: Mapping[str
 def view_shape(plan: ViewPlan) -> Shape:
     """How the rows of a view are stored."""
     return Shape(plan.columns, plan.key, plan.is_rowid_key)
+
+
+def in_piece(plan: ViewPlan) -> str:
+    """A condition that a row `v` of a view belongs to the piece of a partition key `k`."""
+    return (
+        " AND ".join(
+            f"v.{quoted(name)} {'=' if column.not_null else 'IS'} k.{quoted(column.name)}"
+            for name, column in zip(plan.partition_columns, plan.partition, strict=True)
+        )
+        or "1"
+    )
 
 
 def delta_table(table: str) -> str:

@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from syncline.errors import Fenced, NotFound, StoreError
-from syncline.messages import Batch, Key, Position, Relation, Row, Scalar
+from syncline.messages import Batch, DeadLetter, Key, Position, Relation, Row, Scalar
 from syncline.read.definition import Definition
 from syncline.read.maintain.schema import mirror_id
 from syncline.stores.sqlite.build import Builds
 from syncline.stores.sqlite.connection import FORMAT, open_store_file, translated
+from syncline.stores.sqlite.dead_letters import HeldBack, create_dead_letters
 from syncline.stores.sqlite.definitions import Definitions, dump_key, mirror_shape
 from syncline.stores.sqlite.engine import Engine
 from syncline.stores.sqlite.explain import scans
-from syncline.stores.sqlite.mirror import rows_between
+from syncline.stores.sqlite.marking import find_marked
+from syncline.stores.sqlite.mirror import rows_between, rows_of
 from syncline.stores.sqlite.program import changes_table, mirror_node
 from syncline.stores.sqlite.tables import column_sql, create_stored, quoted
 from syncline.stores.statements import load_statements
@@ -41,6 +43,7 @@ class SQLiteReadStore:
             for name, statement in _SQL.items():
                 if name.startswith("create_"):
                     self._connection.execute(statement)
+            create_dead_letters(self._connection)
             self._run("insert_meta", format=FORMAT)
         found, self.consumer, self._epoch, _ = self._run("select_meta").fetchone()
         if found != FORMAT:
@@ -50,6 +53,7 @@ class SQLiteReadStore:
             )
         self.definitions = Definitions()
         self._incarnations: dict[str, str] = {}
+        self._held_back = HeldBack(self._connection)
         self._engine = Engine(self._connection, ())
         self._builds = Builds(self._connection, self._run)
         self._load_definitions()
@@ -94,6 +98,7 @@ class SQLiteReadStore:
             known = {row[0] for row in self._run("select_feeds")}
             for service in known - set(captures):
                 self._run("delete_feed", service=service)
+                self._held_back.forget(service)
             rebuilt = self._define_mirrors(relations)
             self._define_views(definitions, rebuilt)
         self._load_definitions()
@@ -108,6 +113,11 @@ class SQLiteReadStore:
     def needed_definitions(self) -> Sequence[Definition]:
         """Those whose tables are kept up to date now: live ones, until another takes their place."""
         return [*self.definitions.live.values(), *self.definitions.next.values()]
+
+    def mirrors_of(self, name: str) -> list[Relation]:
+        """The relations that a view reads, itself or through other views. Raises NotFound for an unknown view."""
+        self._refuse_unknown(name)
+        return [self.definitions.relations[table] for table in sorted(self.definitions.mirrors_of(name))]
 
     def scans(self, name: str) -> list[str]:
         """Which tables would be read from end to end when something that a live view reads changes: its cost grows with them.
@@ -129,12 +139,15 @@ class SQLiteReadStore:
 
     def rebuild(self, name: str) -> None:
         """Begins to build a view, and the views that read it, beside what is live."""
-        if name not in self.definitions.wanted:
-            raise NotFound(f"there is no view '{name}'; there are: {', '.join(sorted(self.definitions.wanted)) or 'none'}")
+        self._refuse_unknown(name)
         with translated(self.path), self._transaction():
             self._begin_build({name})
         self._load_definitions()
         self._make_engine()
+
+    def _refuse_unknown(self, name: str) -> None:
+        if name not in self.definitions.wanted:
+            raise NotFound(f"there is no view '{name}'; there are: {', '.join(sorted(self.definitions.wanted)) or 'none'}")
 
     def _define_mirrors(self, relations: Sequence[Relation]) -> set[str]:
         """Creates, widens and drops mirrors; returns those made anew, whose views must be built anew."""
@@ -279,14 +292,35 @@ class SQLiteReadStore:
         `live` names mirrors whose first copy was complete before the batch was read: with it they are exact and go live.
         """
         with translated(self.path), self._transaction():
-            self._engine.switch(self._engine.stage(batch.chunks))
+            staged = self._engine.stage(batch.chunks)
+            self._engine.switch(staged)
             assert batch.after is not None, "a batch names its position once it is consumed"
+            if self._held_back.record(batch, batch.after) or (staged and self._held_back.letters):
+                self._mark()
             self._move(batch.service, batch.after, batch.read_at, exact=batch.exact)
             for table in live:
                 self._run("set_relation_state", id=table, state="live")
         if live:
             self._load_definitions()
             self._make_engine()
+
+    def dead_letters(self, service: str) -> Sequence[DeadLetter]:
+        """The service's streams that are held back, those longest held first."""
+        return self._held_back.of(service)
+
+    def dropped(self, service: str) -> frozenset[int]:
+        """Positions of events that were dropped, in the log that the service's checkpoint names: no replay brings their rows."""
+        return self._held_back.dropped(service)
+
+    def releasing(self, service: str, stream: str, *, skip: bool) -> None:
+        """The feed is asked to try a stream again that is held back; with `skip`, without the event that it is held back by."""
+        self._held_back.releasing(service, stream, skip=skip)
+
+    def _mark(self) -> None:
+        """Finds the rows that depend on what is held back now; costs nothing while nothing is."""
+        letters = self._held_back.letters.values()
+        marked = find_marked(self._connection, self._engine, self.definitions.relations, letters) if letters else frozenset()
+        self._held_back.mark(marked)
 
     def seen(self, services: Iterable[str], read_at: float) -> None:
         """Notes that these feeds were asked and had nothing new."""
@@ -308,6 +342,10 @@ class SQLiteReadStore:
         """The mirror's rows with `after < key <= up_to`, in key order, with the relation's columns."""
         table = mirror_id(relation.service, relation.table)
         return rows_between(self._connection, table, relation, after, up_to)
+
+    def rows_of(self, relation: Relation, keys: Sequence[Key]) -> list[Row]:
+        """Those of these keys' rows that the mirror has, with the relation's columns."""
+        return rows_of(self._connection, mirror_id(relation.service, relation.table), relation, keys)
 
     def repair_view(self, table: str, keys: Iterable[tuple[Scalar, ...]]) -> None:
         """Recomputes these partition keys of a stored view, whether anything changed or not."""
@@ -409,7 +447,8 @@ class SQLiteReadStore:
             if more is None or more:
                 return True
             with self._transaction():
-                self._builds.cut_over(self.definitions, group)
+                self._mark()
+                self._held_back.rename_marked(self._builds.cut_over(self.definitions, group))
         self._load_definitions()
         with translated(self.path), self._transaction():
             self._builds.drop_unowned(self.definitions)
@@ -448,6 +487,7 @@ class SQLiteReadStore:
             self._incarnations.clear()
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            self._held_back.doubt()
             raise
         self._connection.execute("COMMIT")
 

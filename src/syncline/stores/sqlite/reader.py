@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from syncline.errors import StoreError, Unavailable
-from syncline.messages import Key, Position, Relation, Row
+from syncline.messages import DeadLetter, Key, Position, Relation, Row
 from syncline.move.freshness import Checkpoint
 from syncline.read.definition import Definition, loads
 from syncline.stores.sqlite.connection import FORMAT, open_reader_file, translated
+from syncline.stores.sqlite.dead_letters import read_dead_letters, read_dropped, read_marked
 from syncline.stores.sqlite.definitions import load_key, load_relation
 from syncline.stores.sqlite.mirror import rows_between
 from syncline.stores.sqlite.parked import parked_keys
@@ -131,6 +132,19 @@ class SQLiteReader:
         """Pieces of views that could not be computed, by view."""
         found = parked_keys(self._connection)
         return [Parked(each.view, load_key(each.key) or (), each.error, each.since) for each in found]
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Every stream that is held back, those longest held first."""
+        return read_dead_letters(self._connection)
+
+    def held_back(self, service: str) -> tuple[list[DeadLetter], frozenset[int]]:
+        """The service's streams that are held back, and the positions of its events that were dropped."""
+        found = [letter for letter in read_dead_letters(self._connection) if letter.service == service]
+        return found, read_dropped(self._connection, service)
+
+    def marked(self, view: str) -> tuple[frozenset[Key], bool]:
+        """The partition keys of a view's rows that depend on what is held back, and whether it cannot be told of others."""
+        return read_marked(self._connection, view)
 
     def count(self, table: str) -> int:
         return int(self._connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])

@@ -1,0 +1,100 @@
+"""Sending commands: from a command's class to the service that handles it, and to the thread that commits its group."""
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from syncline.codec import metadata_text
+from syncline.composing import Writing
+from syncline.errors import NotFound, Unavailable
+from syncline.messages import Receipt
+from syncline.write.commit import GroupCommit, Handler, Request
+
+
+class Commands:
+    """The services that handle commands, each opened when the first is sent to it. Any thread may use it."""
+
+    def __init__(
+        self, writing: Mapping[str, Writing], open_handler: Callable[[Writing], Handler], on_commit: Callable[[], None]
+    ) -> None:
+        self._writing, self._open_handler, self._on_commit = writing, open_handler, on_commit
+        self._codecs = {name: each.definition.command_codec for name, each in writing.items()}
+        self._service_of = {kind: name for name, codec in self._codecs.items() for kind in codec.classes.values()}
+        self._digests = {kind: self._codecs[name].digest for kind, name in self._service_of.items()}
+        self._commits: dict[str, GroupCommit] = {}
+        self._lock = threading.Lock()
+        self._new_id = rising_ids()
+        self._pid = os.getpid()
+
+    def submit(
+        self,
+        command: object,
+        command_id: str | None = None,
+        expected_version: int | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> "Future[Receipt]":
+        """Sends a command; its future holds the receipt or the exception that says why there is none."""
+        kind = type(command)
+        service = self._service_of.get(kind)
+        if service is None:
+            raise NotFound(f"no service handles {kind.__name__}; commands are: {', '.join(self.names)}")
+        if os.getpid() != self._pid:
+            raise Unavailable("this App was made before a fork, and its threads stayed behind; make it in the child")
+        request = Request(command, command_id or next(self._new_id), command_id is None)
+        try:
+            request.digest = self._digests[kind](command)
+            if metadata is not None or correlation_id is not None or causation_id is not None:
+                request.metadata = _metadata_text(metadata or {}, correlation_id, causation_id)
+        except Exception as error:
+            request.future.set_exception(error)
+            return request.future
+        request.expected_version = expected_version
+        return (self._commits.get(service) or self._open(service)).submit(request)
+
+    def parse(self, name: str, payload: str | bytes) -> Any:
+        """The command that JSON spells. Raises NotFound for an unknown name, InvalidCommand with every fault of the payload."""
+        for codec in self._codecs.values():
+            if name in codec.classes:
+                return codec.parse(name, payload)
+        near = [each for each in self.names if each.lower() == name.lower()]
+        hint = f"did you mean '{near[0]}'?" if near else f"commands are: {', '.join(self.names) or 'none'}"
+        raise NotFound(f"there is no command '{name}'; {hint}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all commands."""
+        return tuple(name for codec in self._codecs.values() for name in codec.classes)
+
+    def close(self) -> None:
+        """Returns when everything sent before is answered."""
+        with self._lock:
+            commits = list(self._commits.values())
+        for commit in commits:
+            commit.close()
+
+    def _open(self, service: str) -> GroupCommit:
+        with self._lock:
+            if service not in self._commits:
+                writing = self._writing[service]
+                self._commits[service] = GroupCommit(service, lambda: self._open_handler(writing), self._on_commit)
+            return self._commits[service]
+
+
+def rising_ids() -> Iterator[str]:
+    """Ids that rise, so that their index grows at its end: UUIDs of version 7 (RFC 9562 §5.7) that count in their random part."""
+    node = int.from_bytes(os.urandom(6), "big")
+    for number in itertools.count():
+        millis = time.time_ns() // 1_000_000
+        high, low = divmod(number, 4096)
+        yield f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{low:03x}-{0x8000 | (high & 0x3FFF):04x}-{node:012x}"
+
+
+def _metadata_text(metadata: Mapping[str, Any], correlation_id: str | None, causation_id: str | None) -> str:
+    ids = {"correlation_id": correlation_id, "causation_id": causation_id}
+    return metadata_text({**metadata, **{name: value for name, value in ids.items() if value is not None}})

@@ -1,0 +1,159 @@
+"""From the parts of an App to one configuration, and the definitions that send and publish. Opens no database.
+
+A part is a definition at a place (`orders.on(SQLite("orders.db"))`) or a whole configuration (`load_config("syncline.toml")`).
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from syncline.config import Config, ReadModelConfig, ServiceConfig, service_name_fault
+from syncline.definitions import ForeignService, View
+from syncline.errors import Fault, InvalidDefinition
+from syncline.places import Events, Placed, Polling, SQLite, Triggers
+from syncline.read.view import View as ParsedView
+from syncline.read.view import name_fault
+from syncline.rows import Published
+from syncline.write.decider import EventService
+from syncline.write.outbox import Outbox
+from syncline.write.tables import TableService
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A service that commands can be sent to, and its database file."""
+
+    definition: EventService | TableService
+    config: ServiceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """All that an App holds: what is followed into which read models, what events become, and who handles commands."""
+
+    config: Config
+    published: Mapping[str, Published]
+    outboxes: Mapping[str, ServiceConfig]
+    writing: Mapping[str, Writing]
+
+
+def compose(parts: Sequence[Placed | Config]) -> Composition:
+    """What these parts are together. Raises InvalidDefinition with all faults; which order they are in does not matter."""
+    faults: list[Fault] = []
+    configs = [part for part in parts if isinstance(part, Config)]
+    placed = [part for part in parts if isinstance(part, Placed)]
+    for part in parts:
+        if not isinstance(part, Config | Placed):
+            faults.append(Fault("", 0, f"{part!r} is not at a place; write for example {_example(part)}"))
+    services = [service for config in configs for service in config.services]
+    services += [_service(part, faults) for part in placed if not isinstance(part.definition, View)]
+    _refuse_repeated("service", [service.name for service in services], faults)
+    _refuse_shared_logs(services, faults)
+    models = _read_models(configs, placed, services, faults)
+    by_name = {service.name: service for service in services}
+    writing = {
+        part.definition.name: Writing(part.definition, by_name[part.definition.name])
+        for part in placed
+        if isinstance(part.definition, EventService | TableService)
+    }
+    _refuse_ambiguous(writing, faults)
+    if faults:
+        raise InvalidDefinition(faults)
+    config = Config(configs[0].path if configs else "", tuple(services), models)
+    sources = [part.definition for part in placed if isinstance(part.definition, EventService | Outbox)]
+    outboxes = {source.name: by_name[source.name] for source in sources if isinstance(source, Outbox)}
+    return Composition(config, {source.name: source.published for source in sources}, outboxes, writing)
+
+
+def _service(part: Placed, faults: list[Fault]) -> ServiceConfig:
+    definition, capture = part.definition, part.capture
+    name = str(getattr(definition, "name", definition))
+    if not isinstance(definition, EventService | TableService | Outbox | ForeignService):
+        faults.append(Fault("", 0, f"{definition!r} is neither a service, an outbox nor a view, which can be placed"))
+    elif message := service_name_fault(name):
+        faults.append(Fault("", 0, f"service '{name}': {message}"))
+    database = _path(part)
+    if isinstance(definition, EventService | Outbox):
+        if not isinstance(capture, Events):
+            faults.append(Fault("", 0, f"service '{name}' is followed by its events, not by {capture!r}; leave the capture out"))
+        return ServiceConfig(name, database, "events", tuple(definition.relations))
+    tables = tuple(definition.publishes if isinstance(definition, TableService) else getattr(definition, "tables", ()))
+    if isinstance(capture, Triggers):
+        return ServiceConfig(name, database, "triggers", tables)
+    if isinstance(capture, Polling):
+        return ServiceConfig(name, database, "polling", tables, capture.every_s, capture.changed_at, capture.full_every_s)
+    faults.append(Fault("", 0, f"service '{name}' is placed with {capture!r}; its capture is Triggers() or Polling()"))
+    return ServiceConfig(name, database, "triggers", tables)
+
+
+def _read_models(
+    configs: Sequence[Config], placed: Sequence[Placed], services: Sequence[ServiceConfig], faults: list[Fault]
+) -> tuple[ReadModelConfig, ...]:
+    models = {model.database: model for config in configs for model in config.read_models}
+    views: dict[str, list[ParsedView]] = {database: list(model.views) for database, model in models.items()}
+    for part in placed:
+        if isinstance(part.definition, View):
+            try:
+                views.setdefault(_path(part), []).append(part.definition.parsed())
+            except InvalidDefinition as error:
+                faults += error.faults
+    for database, its in views.items():
+        _refuse_repeated("view", [view.name for view in its], faults)
+        model = models.get(database) or ReadModelConfig(_model_name(database, models.values()), database, ())
+        models[database] = replace(model, views=tuple(its), services=_mentioned(its, services))
+    for database, model in models.items():
+        owner = next((service.name for service in services if service.database == database), None)
+        if owner is not None:
+            faults.append(
+                Fault("", 0, f"read store '{database}' is the database file of service '{owner}'; give it a file of its own")
+            )
+        if fault := name_fault(model.name):
+            faults.append(Fault("", 0, f"read store '{database}': a read model is named after its file: {fault}; rename it"))
+    return tuple(models.values())
+
+
+def _mentioned(views: Iterable[ParsedView], services: Sequence[ServiceConfig]) -> tuple[str, ...]:
+    named = {word.lower() for view in views for word in re.findall(r"(\w+)[\"`\]]?\s*\.", view.sql)}
+    return tuple(service.name for service in services if service.name in named)
+
+
+def _model_name(database: str, others: Iterable[ReadModelConfig]) -> str:
+    taken = {model.name for model in others}
+    stem = re.sub(r"\W", "_", Path(database).stem.lower())
+    return next(name for name in (stem, *(f"{stem}_{number}" for number in range(2, 1_000))) if name not in taken)
+
+
+def _path(part: Placed) -> str:
+    assert isinstance(part.store, SQLite)
+    return os.path.abspath(part.store.path)
+
+
+def _refuse_repeated(what: str, names: Sequence[str], faults: list[Fault]) -> None:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        faults.append(Fault("", 0, f"two parts are {what} '{name}'; rename one, or remove it"))
+
+
+def _refuse_shared_logs(services: Sequence[ServiceConfig], faults: list[Fault]) -> None:
+    """A database holds one event log, and one log of dirty keys."""
+    owners: dict[tuple[str, bool], str] = {}
+    for service in services:
+        owner = owners.setdefault((os.path.realpath(service.database), service.capture == "events"), service.name)
+        if owner != service.name:
+            message = f"services '{owner}' and '{service.name}' have one database file, '{service.database}'"
+            faults.append(Fault("", 0, f"{message}; give each a file of its own"))
+
+
+def _refuse_ambiguous(writing: Mapping[str, Writing], faults: list[Fault]) -> None:
+    """A command is sent by its class, or by its name: either tells the service."""
+    owners: dict[str, str] = {}
+    for service, each in writing.items():
+        for name in each.definition.command_codec.classes:
+            owner = owners.setdefault(name, service)
+            if owner != service:
+                faults.append(Fault("", 0, f"services '{owner}' and '{service}' both have a command '{name}'; rename one"))
+
+
+def _example(part: object) -> str:
+    return f'{getattr(part, "name", "orders")}.on(SQLite("{getattr(part, "name", "orders")}.db"))'

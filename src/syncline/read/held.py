@@ -1,0 +1,68 @@
+"""What a read says, and refuses, while streams of its services are held back: marked rows, notes, reasons. Pure.
+
+A row that depends on a stream held back is as it was before the event that failed. It is served to whoever brings no token, and
+said to be so; a token that includes that event is not reached by the absence of a row either, since the stream may make it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from syncline.messages import DeadLetter, Key, Token
+
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What of one view depends on streams that are held back.
+
+    `letters` are those of the services that it reads; `pieces` the partition keys of its rows that depend on them. `is_untold`:
+    what the streams would add may belong to any of its rows.
+    """
+
+    letters: Sequence[DeadLetter] = ()
+    pieces: frozenset[Key] = frozenset()
+    is_untold: bool = False
+
+    def note(self, marked: int) -> tuple[str, ...]:
+        """What every read of the view says; `marked` rows of the answer depend on a stream."""
+        if not self.letters:
+            return ()
+        amount = {0: "no row of this answer is known to depend", 1: "1 row of this answer depends"}
+        depends = amount.get(marked, f"{marked:,} rows of this answer depend")
+        untold = "; what it would add may belong to any row" if self.is_untold else ""
+        return (f"held back: {told(self.letters)}; {depends} on it{untold}",)
+
+    def refusal(self, token: Token, current: Token, marked: Sequence[Key], *, has_row: bool) -> str | None:
+        """Why a read with `token` at the vector `current` is refused; None when it is not.
+
+        `marked` are the rows found that depend on a stream. `has_row`: one row was asked for by its key, and is there.
+        """
+        asked = _asked_for(self.letters, token, current)
+        if marked:
+            return f"row {marked[0]} depends on {told(self.letters)}"
+        if asked and not has_row:
+            return f"a row may be missing that waits for {told(asked)}"
+        if asked and self.is_untold:
+            return f"any row may depend on {told(asked)}"
+        return None
+
+
+def _asked_for(letters: Sequence[DeadLetter], token: Token, current: Token) -> list[DeadLetter]:
+    """Those whose event a token includes; a token of another history may include any."""
+    found: list[DeadLetter] = []
+    for letter in letters:
+        asked, here = token.positions.get(letter.service), current.positions.get(letter.service)
+        if asked is not None and (here is None or asked.incarnation != here.incarnation or asked.n >= letter.position):
+            found.append(letter)
+    return found
+
+
+def told(letters: Sequence[DeadLetter]) -> str:
+    """Streams that are held back, in one line for people."""
+    shown = [
+        f"stream '{each.stream}' of service '{each.service}' from position {each.position} on ({each.event}: {each.error})"
+        for each in letters[:SHOWN]
+    ]
+    more = len(letters) - len(shown)
+    return ", ".join([*shown, *([f"and {more} more that `syncline dead-letters` lists"] if more else [])])

@@ -1,0 +1,72 @@
+"""What the rest of the program knows of a service's own tables, whatever database holds them: commands carried out on them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from syncline.messages import Position
+
+
+class Transaction(Protocol):
+    """What a handler of a table service gets: the service's database within one transaction, which is not the handler's to end.
+
+    `parameters` are a mapping, a dataclass or a Struct for `:name` in the SQL, or a sequence for `?`. A date or time is stored as
+    ISO 8601 text. Raises Rejected, with the reason in words, when the statement breaks a constraint of the database.
+    """
+
+    def execute(self, sql: str, parameters: object = None) -> int:
+        """Runs one statement; how many rows it inserted, updated or deleted."""
+        ...
+
+    def query(self, sql: str, parameters: object = None) -> list[dict[str, Any]]:
+        """Runs one statement; all rows that it gives, by the names of their columns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TableRequest:
+    """One command for a table service, with the function that carries it out. `is_fresh`: its id was never used before."""
+
+    command_id: str
+    name: str
+    digest: int
+    command: Any
+    handler: Callable[[Transaction, Any], object]
+    is_fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The command took effect, now or when its id was sent first. `position` is the capture's with the effect, if it has any."""
+
+    position: Position | None
+
+
+TableOutcome: TypeAlias = Done | Exception
+
+
+class TableStore(Protocol):
+    """One service's database. One thread at a time uses it."""
+
+    def handle(self, requests: Sequence[TableRequest]) -> list[TableOutcome]:
+        """Carries out each command, in order, in one transaction that is on disk when this returns.
+
+        Each is accepted or refused on its own; one whose id took effect before is not carried out again. Raises Unavailable when
+        the database fails: then nothing is stored.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TableSetup:
+    """What a store is opened for: whose database it is, what makes its tables, and which of them are published.
+
+    `is_logged`: the service is captured by a log in its own database, and receipts name a place in it.
+    """
+
+    service: str
+    schema: str
+    publishes: tuple[str, ...]
+    is_logged: bool = True

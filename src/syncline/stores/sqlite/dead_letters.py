@@ -1,0 +1,169 @@
+"""The streams that a read store holds back, the events that were dropped, and the rows that are marked for it.
+
+They change with the rows, in the transaction that applies a batch. `HeldBack` must be used inside it.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+
+from syncline.messages import Batch, DeadLetter, Key, Position
+from syncline.stores.sqlite.definitions import dump_key, load_key
+from syncline.stores.statements import load_statements
+
+_SQL = load_statements("syncline.stores.sqlite", "dead_letters.sql")
+
+Marked = frozenset[tuple[str, str]]
+"""Stored views with partition keys as JSON; an empty text where it cannot be told which."""
+
+
+def create_dead_letters(connection: sqlite3.Connection) -> None:
+    """Makes the tables that are missing."""
+    for name, statement in _SQL.items():
+        if name.startswith("create_"):
+            connection.execute(statement)
+
+
+def read_dead_letters(connection: sqlite3.Connection) -> list[DeadLetter]:
+    """Every stream that is held back, those longest held first; none in a store that no version with dead letters opened."""
+    if not _is_there(connection):
+        return []
+    rows = connection.execute(_SQL["select_dead_letters"])
+    return [
+        DeadLetter(service, stream, position, event, error, since, _load_keys(keys))
+        for service, stream, position, event, error, since, keys in rows
+    ]
+
+
+def read_dropped(connection: sqlite3.Connection, service: str) -> frozenset[int]:
+    """The positions of a service's log whose events were dropped."""
+    if not _is_there(connection):
+        return frozenset()
+    return frozenset(position for (position,) in connection.execute(_SQL["select_dropped"], {"service": service}))
+
+
+def read_marked(connection: sqlite3.Connection, view: str) -> tuple[frozenset[Key], bool]:
+    """The partition keys of a stored view that are marked, and whether rows may be concerned of which it cannot be told."""
+    if not _is_there(connection):
+        return frozenset(), False
+    found = {key for (key,) in connection.execute(_SQL["select_marked_of"], {"view": view})}
+    return frozenset(load_key(key) or () for key in found if key), "" in found
+
+
+class HeldBack:
+    """What one read store holds back. The thread that writes to the store owns it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._dropping: dict[tuple[str, str], int] = {}
+        self._letters: dict[tuple[str, str], DeadLetter] | None = None
+        self._marked: Marked = frozenset()
+
+    def doubt(self) -> None:
+        """A transaction was undone: what is stored is read again when it is needed."""
+        self._letters = None
+
+    @property
+    def letters(self) -> dict[tuple[str, str], DeadLetter]:
+        """Every stream that is held back, by service and name."""
+        if self._letters is None:
+            self._letters = {(each.service, each.stream): each for each in read_dead_letters(self._connection)}
+            self._marked = frozenset(self._run("select_marked"))
+        return self._letters
+
+    def of(self, service: str) -> list[DeadLetter]:
+        """The service's streams that are held back."""
+        return [letter for letter in self.letters.values() if letter.service == service]
+
+    def dropped(self, service: str) -> frozenset[int]:
+        """The positions of the service's log whose events were dropped, in the history that its checkpoint belongs to."""
+        return frozenset(position for (position,) in self._run("select_dropped", service=service))
+
+    def releasing(self, service: str, stream: str, *, skip: bool) -> None:
+        """The stream is to be tried again; with `skip`, the batch that does so drops the event that it is held back by."""
+        if skip:
+            self._dropping[service, stream] = self.letters[service, stream].position
+
+    def record(self, batch: Batch, after: Position) -> bool:
+        """Stores what a batch up to `after` holds back and lets go; says whether that changes anything.
+
+        What was held back of another history of the log is forgotten: the batch says what is of this one.
+        """
+        is_other = batch.before.incarnation != after.incarnation and self.forget(batch.service)
+        for stream in batch.released:
+            self._drop(batch.service, stream, None)
+            if self.letters.pop((batch.service, stream), None) is not None:
+                self._run("delete_dead_letter", service=batch.service, stream=stream)
+        for letter in batch.parked:
+            self._drop(letter.service, letter.stream, letter.position)
+            self._park(letter)
+        return bool(is_other or batch.released or batch.parked)
+
+    def forget(self, service: str) -> bool:
+        """Forgets what is held back and what was dropped of a service; says whether anything was held back."""
+        streams = [letter.stream for letter in self.of(service)]
+        for stream in streams:
+            del self.letters[service, stream]
+            self._dropping.pop((service, stream), None)
+        self._run("forget_dead_letters", service=service)
+        self._run("forget_dropped", service=service)
+        return bool(streams)
+
+    def mark(self, marked: Marked) -> None:
+        """Makes these the marked pieces; writes only what differs."""
+        if marked == self._marked:
+            return
+        self._connection.executemany(_SQL["insert_marked"], marked - self._marked)
+        self._connection.executemany(_SQL["delete_marked"], self._marked - marked)
+        self._marked = marked
+
+    def rename_marked(self, stored: Mapping[str, str]) -> None:
+        """Builds take the places of live tables."""
+        for build, view in stored.items():
+            self._run("forget_marked", view=view)
+            self._run("rename_marked", stored=build, view=view)
+        self._marked = frozenset(self._run("select_marked"))
+
+    def _park(self, letter: DeadLetter) -> None:
+        """What was known to depend on the stream still does; since when it is held back stays where it stays at its event."""
+        before = self.letters.get((letter.service, letter.stream))
+        if before is not None:
+            since = before.since if before.position == letter.position else letter.since
+            letter = replace(letter, since=since, keys=before.keys | letter.keys)
+        self.letters[letter.service, letter.stream] = letter
+        self._run(
+            "upsert_dead_letter",
+            service=letter.service,
+            stream=letter.stream,
+            position=letter.position,
+            event=letter.event,
+            error=letter.error,
+            since=letter.since,
+            keys=_dump_keys(letter.keys),
+        )
+
+    def _drop(self, service: str, stream: str, held_at: int | None) -> None:
+        """Remembers that an event was dropped once its stream is beyond it."""
+        position = self._dropping.get((service, stream))
+        if position is not None and held_at != position:
+            del self._dropping[service, stream]
+            self._run("insert_dropped", service=service, position=position)
+
+    def _run(self, statement: str, /, **values: object) -> sqlite3.Cursor:
+        return self._connection.execute(_SQL[statement], values)
+
+
+def _is_there(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute(_SQL["has_dead_letters"]).fetchone()[0])
+
+
+def _dump_keys(keys: frozenset[tuple[str, Key]]) -> str:
+    found: dict[str, list[str]] = {}
+    for relation, key in keys:
+        found.setdefault(relation, []).append(dump_key(key) or "")
+    return json.dumps({relation: sorted(found[relation]) for relation in sorted(found)})
+
+
+def _load_keys(text: str) -> frozenset[tuple[str, Key]]:
+    return frozenset((relation, load_key(key) or ()) for relation, keys in json.loads(text).items() for key in keys)

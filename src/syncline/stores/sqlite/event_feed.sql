@@ -1,0 +1,37 @@
+-- is_log --
+-- Whether the database holds an event log.
+SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'syncline_event_log'
+
+-- select_place --
+-- Which history the log is, the id of the event at a position (none where there is no such event), and the head with its id.
+SELECT l.incarnation,
+       (SELECT id FROM syncline_event WHERE position = :after),
+       coalesce(h.position, 0),
+       coalesce(h.id, 0)
+  FROM syncline_event_log AS l
+  LEFT JOIN syncline_event AS h ON h.position = (SELECT max(position) FROM syncline_event)
+
+-- select_end --
+-- Where a batch ends that holds the event at a position: at the last event that was stored with it; its id, and when that was.
+SELECT last.position, last.id, last.at
+  FROM syncline_event AS one
+  JOIN syncline_event AS last ON last.position = one.append_end
+ WHERE one.position = :position
+
+-- select_events --
+-- Consecutive events after a position.
+SELECT position, stream, name, shape, data
+  FROM syncline_event
+ WHERE position > :after AND position <= :up_to
+ ORDER BY position
+
+-- select_stream --
+-- The events of one stream from a position on.
+SELECT position, stream, name, shape, data
+  FROM syncline_event
+ WHERE stream = :stream AND position >= :since AND position <= :up_to
+ ORDER BY version
+
+-- renew_incarnation --
+-- Another history stands under the name of this one: it gets a name of its own, unless somebody gave it one just now.
+UPDATE syncline_event_log SET incarnation = lower(hex(randomblob(8))) WHERE incarnation = :incarnation

@@ -1,0 +1,430 @@
+"""The event log on SQLite: appends, each with its condition, many in one durable transaction; and reading.
+
+Positions are dense and in commit order because only who holds the database's write lock gives them out. A commit is on disk
+before `append` returns. Several processes may append to one log.
+"""
+
+import json
+import random
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from syncline.errors import StoreError, Unavailable
+from syncline.events import (
+    ANY,
+    Append,
+    Appended,
+    Conflicted,
+    Handled,
+    Query,
+    QueryItem,
+    Recorded,
+    Repeated,
+)
+from syncline.messages import Position
+from syncline.stores.event_log import Outcome, StoredRow
+from syncline.stores.sqlite.write_lock import WriteLock
+from syncline.stores.statements import load_statements
+
+FORMAT = 1
+BUSY_TIMEOUT_S = 5.0
+CHECKPOINT_PAGES = 4_000
+MAX_POSITION = 2**63 - 1
+
+SQL = load_statements("syncline.stores.sqlite", "events.sql")
+
+
+class SQLiteEventLog:
+    """One service's event log. One thread at a time may use it."""
+
+    def __init__(self, path: str, *, by_type: bool = False) -> None:
+        """Opens the log in the file `path`, which is made if there is none. `by_type`: queries over types alone are to be quick.
+
+        Raises Unavailable when the file cannot be used, StoreError when it is no log that this version can use.
+        """
+        self.path = path
+        self._connection = open_log_file(path)
+        self._lock = WriteLock(path)
+        try:
+            with log_errors(path), self._lock.held():
+                create_log(self._connection, path, by_type=by_type)
+                self.incarnation = str(self._run("select_log").fetchone()[1])
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, appends: Sequence[Append]) -> list[Outcome]:
+        """Stores each append whose condition holds, in order, in one transaction that is on disk when this returns.
+
+        Each is accepted or refused on its own. Raises Unavailable or StoreError when the database fails: then nothing is stored.
+        """
+        with log_errors(self.path), self._transaction():
+            (head,) = self._run("select_head").fetchone()
+            batch = self._decide(appends, head)
+            self._write(batch)
+        return batch.outcomes
+
+    def read(
+        self, after: int = 0, *, up_to: int = MAX_POSITION, limit: int = 1_000, query: Query | None = None
+    ) -> list[Recorded]:
+        """At most `limit` events with `after < position <= up_to` that match the query, in order of position."""
+        with log_errors(self.path):
+            if query is None or not query.items:
+                rows = self._run("select_events", {"after": after, "up_to": up_to, "limit": limit}).fetchall()
+            else:
+                rows = self._matching(query, after, up_to, limit)
+        return [_recorded(*row) for row in rows]
+
+    def read_streams(self, after: Mapping[str, int]) -> dict[str, list[StoredRow]]:
+        """The events of several streams: of each those whose version is above the one given, in order."""
+        found: dict[str, list[StoredRow]] = {}
+        with log_errors(self.path):
+            rows = self._of_streams(after)
+        for stream, *rest in rows:
+            found.setdefault(stream, []).append(StoredRow(stream, *rest))
+        return found
+
+    def read_queries(self, after: Mapping[Query, int], up_to: int) -> dict[Query, list[StoredRow]]:
+        """The events of several queries: of each those with a position above the one given and at most `up_to`, in order."""
+        found: dict[Query, list[StoredRow]] = {}
+        by_tag = {tag: query for query in after if (tag := _only_tag(query)) is not None}
+        with log_errors(self.path):
+            if by_tag:
+                wanted = json.dumps({tag: after[query] for tag, query in by_tag.items()})
+                for tag, *rest in self._run("select_tagged", (wanted, up_to)):
+                    found.setdefault(by_tag[tag], []).append(StoredRow(*rest))
+            for query in after:
+                if _only_tag(query) is None:
+                    rows = self._matching(query, after[query], up_to, -1)
+                    found[query] = [StoredRow(row[1], row[2], row[0], *row[3:6]) for row in rows]
+        return found
+
+    def handled(self, command_ids: Iterable[str]) -> dict[str, Handled]:
+        """The outcomes of those of these commands that took effect."""
+        with log_errors(self.path):
+            rows = self._of_texts("select_commands", list(command_ids))
+        return {row[0]: Handled(*row) for row in rows}
+
+    def events_of(self, handled: Handled) -> list[StoredRow]:
+        """The events that a command decided."""
+        with log_errors(self.path):
+            bounds = {"after": handled.position - handled.count, "up_to": handled.position}
+            rows = self._run("select_range", bounds).fetchall() if handled.count else []
+        return [StoredRow(stream, version, position, name, shape, data) for position, stream, version, name, shape, data in rows]
+
+    def head(self) -> Position:
+        """The newest position."""
+        with log_errors(self.path):
+            (n,) = self._run("select_head").fetchone()
+        return Position(self.incarnation, n)
+
+    def snapshots(self, streams: Iterable[str]) -> dict[str, tuple[int, str, str]]:
+        """The stored states of these streams: version, fingerprint and the state as JSON."""
+        with log_errors(self.path):
+            rows = self._of_texts("select_snapshots", list(streams))
+        return {stream: (version, fingerprint, state) for stream, version, fingerprint, state in rows}
+
+    def save_snapshots(self, snapshots: Sequence[tuple[str, int, str, str]]) -> None:
+        """Stores states, each as stream, version, fingerprint and JSON, in place of older ones."""
+        with log_errors(self.path), self._transaction():
+            self._connection.executemany(SQL["upsert_snapshot"], snapshots)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._lock.close()
+
+    # -- deciding about appends ----------------------------------------------------------------------------------------
+
+    def _decide(self, appends: Sequence[Append], head: int) -> "_Batch":
+        asked = [append.command_id for append in appends if append.command_id is not None and not append.is_fresh]
+        batch = _Batch(head, self.handled(asked) if asked else {}, self._versions(appends, head))
+        for index, append in enumerate(appends):
+            handled = batch.handled.get(append.command_id) if append.command_id is not None else None
+            if handled is not None:
+                batch.repeat(append, handled)
+            elif self._holds(append, index, batch):
+                batch.accept(append)
+            else:
+                batch.refuse(append)
+        return batch
+
+    def _versions(self, appends: Sequence[Append], head: int) -> dict[str, int]:
+        """The versions of the streams that the appends go to, where they are not known from what was decided upon."""
+        unknown = {append.stream for append in appends if append.condition.expected_version == ANY or append.decided_at < head}
+        if not unknown:
+            return {}
+        found = dict(self._of_texts("select_versions", list(unknown)))
+        return {stream: found.get(stream, 0) for stream in unknown}
+
+    def _holds(self, append: Append, index: int, batch: "_Batch") -> bool:
+        condition = append.condition
+        version = batch.versions.get(append.stream)
+        if version is None:  # nobody appended since it was decided
+            version = batch.versions[append.stream] = condition.expected_version
+        if condition.expected_version not in (ANY, version):
+            return False
+        if batch.refused.get(append.stream, index) < append.knows:
+            return False  # the version fits, but counts an event that was not stored
+        query = condition.none_match
+        if query is None:
+            return True
+        after = max(condition.after, append.decided_at)
+        if after < batch.head_before and self._matching(query, after, batch.head_before, 1):
+            return False
+        return not batch.breaks(query, append.knows)
+
+    def _matching(self, query: Query, after: int, up_to: int, limit: int) -> list[Any]:
+        """Rows of the events that match, in order of position."""
+        parts = [_select_item(item) for item in query.items or (QueryItem(),)]
+        sql = " UNION ".join(text for text, _ in parts)
+        values = [value for _, its in parts for value in its]
+        bounds = [after, up_to]
+        filled: list[object] = []
+        for value in values:
+            filled += bounds if value is _BOUNDS else [value]
+        return self._connection.execute(f"{_OF_POSITIONS.format(positions=sql)} LIMIT ?", [*filled, limit]).fetchall()
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def _write(self, batch: "_Batch") -> None:
+        self._insert("insert_event", batch.events)
+        self._insert("insert_tag", batch.tags)
+        if batch.commands:
+            self._insert("insert_command", batch.commands)
+            self._run("count_commands", (len(batch.commands) // _WIDTHS["insert_command"],))
+
+    def _insert(self, statement: str, values: list[object]) -> None:
+        """Many rows in few statements: each lets go of the interpreter once, not once a row."""
+        width, start = _WIDTHS[statement], 0
+        for rows in _ROWS_A_STATEMENT:
+            size = rows * width
+            while len(values) - start >= size:
+                self._connection.execute(_INSERTS[statement, rows], values[start : start + size])
+                start += size
+
+    def _of_texts(self, statement: str, texts: list[str]) -> list[Any]:
+        """The rows of a statement about a list of ids or streams."""
+        listed = json.dumps(texts)
+        if _NUL not in listed:
+            return self._run(statement, (listed,)).fetchall()
+        one = SQL[statement].replace("(SELECT value FROM json_each(?))", "(?)")
+        return [row for text in texts for row in self._connection.execute(one, (text,))]
+
+    def _of_streams(self, after: Mapping[str, int]) -> list[Any]:
+        listed = json.dumps(after)
+        if _NUL not in listed:
+            return self._run("select_streams", (listed,)).fetchall()
+        one = SQL["select_streams"].replace("json_each(?)", "(SELECT ? AS key, ? AS value)")
+        return [row for pair in after.items() for row in self._connection.execute(one, pair)]
+
+    def _run(self, statement: str, values: Sequence[object] | Mapping[str, object] = ()) -> sqlite3.Cursor:
+        return self._connection.execute(SQL[statement], values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock.held():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one transaction is going to store, and what became of each append."""
+
+    head_before: int
+    handled: dict[str, Handled]
+    versions: dict[str, int]
+    head: int = field(init=False)
+    outcomes: list[Outcome] = field(default_factory=list)
+    events: list[object] = field(default_factory=list)
+    tags: list[object] = field(default_factory=list)
+    commands: list[object] = field(default_factory=list)
+    appends: list[tuple[Append, bool]] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
+    """Of each stream the first append that was not stored, by its index."""
+
+    def __post_init__(self) -> None:
+        self.head = self.head_before
+
+    def accept(self, append: Append) -> None:
+        version = self.versions[append.stream]
+        end = self.head + len(append.events)
+        position, stream, at, command_id, metadata = self.head, append.stream, append.at, append.command_id, append.metadata
+        for event in append.events:
+            position += 1
+            version += 1
+            tags = None
+            if event.tags:
+                tags = json.dumps(event.tags)
+                for tag in event.tags:
+                    self.tags += (tag, position)
+            self.events += (
+                position, stream, version, event.name, event.shape, event.data,
+                random.getrandbits(63), end, at, command_id, metadata, tags,
+            )  # fmt: skip
+        self.head, self.versions[stream] = end, version
+        if command_id is not None:
+            row = (command_id, append.command, append.digest, stream, version, end, len(append.events))
+            self.commands += row
+            if not append.is_fresh:
+                self.handled[command_id] = Handled(*row)
+        self.outcomes.append(Appended(version, end))
+        self.appends.append((append, True))
+
+    def refuse(self, append: Append) -> None:
+        self.outcomes.append(Conflicted(append.stream, self.versions[append.stream], self.head))
+        self._leave_out(append)
+
+    def repeat(self, append: Append, handled: Handled) -> None:
+        self.outcomes.append(Repeated(handled))
+        self._leave_out(append)
+
+    def _leave_out(self, append: Append) -> None:
+        if append.events:
+            self.refused.setdefault(append.stream, len(self.appends))
+        self.appends.append((append, False))
+
+    def breaks(self, query: Query, knows: int) -> bool:
+        """Whether events of this batch break a condition: stored ones that it does not know, refused ones that it counts on."""
+        for index, (append, is_accepted) in enumerate(self.appends):
+            if is_accepted != (index < knows) and any(query.matches(event.name, event.tags) for event in append.events):
+                return True
+        return False
+
+
+_ROWS_A_STATEMENT = (64, 8, 1)
+_INSERTS = {
+    (name, rows): SQL[name] + f", {SQL[name].rpartition('VALUES')[2]}" * (rows - 1)
+    for name in ("insert_event", "insert_tag", "insert_command")
+    for rows in _ROWS_A_STATEMENT
+}
+_WIDTHS = {name: SQL[name].count("?") for name in ("insert_event", "insert_tag", "insert_command")}
+
+_NUL = "\\u0000"
+"""SQLite's JSON functions before 3.45 end a text at this character: a list that holds it is asked for one by one."""
+_BOUNDS = object()
+_OF_POSITIONS = (
+    "SELECT position, stream, version, name, shape, data, id, append_end, at, command_id, metadata, tags FROM syncline_event "
+    "WHERE position IN ({positions}) ORDER BY position"
+)
+
+
+def _select_item(item: QueryItem) -> tuple[str, list[object]]:
+    """SELECT of the positions of the events that match one alternative, and its values; the bounds where `_BOUNDS` stands."""
+    values: list[object] = []
+    if not item.tags:
+        values += [*item.types, _BOUNDS]
+        types = f"name IN ({', '.join('?' * len(item.types))}) AND " if item.types else ""
+        return f"SELECT position FROM syncline_event WHERE {types}position > ? AND position <= ?", values
+    first, *others = item.tags
+    conditions = ["t.tag = ?", "t.position > ?", "t.position <= ?"]
+    values += [first, _BOUNDS]
+    for tag in others:
+        conditions.append("EXISTS (SELECT 1 FROM syncline_tag AS o WHERE o.tag = ? AND o.position = t.position)")
+        values.append(tag)
+    if item.types:
+        names = ", ".join("?" * len(item.types))
+        conditions.append(f"(SELECT name FROM syncline_event AS e WHERE e.position = t.position) IN ({names})")
+        values += item.types
+    return f"SELECT t.position FROM syncline_tag AS t WHERE {' AND '.join(conditions)}", values
+
+
+def open_log_file(path: str) -> sqlite3.Connection:
+    """A connection that may write to a log. Its commits are on disk when they return."""
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise Unavailable(f"there is no folder '{folder}' for the event log; make it, or place the service elsewhere")
+    with log_errors(path):
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=512, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def create_log(connection: sqlite3.Connection, path: str, *, by_type: bool = False) -> None:
+    """Makes the log's tables where they are not. Raises StoreError for a log of a newer format."""
+    is_created = connection.execute(SQL["is_created"]).fetchone()[0]
+    found = connection.execute(SQL["select_log"]).fetchone() if is_created else None
+    if found is not None and found[0] != FORMAT:
+        raise StoreError(
+            f"'{path}' holds an event log of format {found[0]}, this version reads format {FORMAT}; "
+            "use the version of Syncline that made it, or a newer one"
+        )
+    for name in ("log", "event", "tag", "command", "snapshot", *(("name_index",) if by_type else ())):
+        connection.execute(SQL[f"create_{name}"])
+    if found is None:  # a log that is there is opened without its write lock, which an outbox's caller may hold for long
+        connection.execute(SQL["insert_log"], {"format": FORMAT})
+
+
+def metadata_of(command_id: str | None, stored: str | None) -> dict[str, object]:
+    """An event's metadata: what is stored, the id of its command, and by default that of the conversation it began."""
+    more: dict[str, object] = json.loads(stored) if stored else {}
+    if command_id is None:
+        return more
+    return {"command_id": command_id, "correlation_id": command_id, **more}
+
+
+def _recorded(
+    position: int, stream: str, version: int, name: str, shape: int, data: str,
+    event_id: int, append_end: int, at: float, command_id: str | None, metadata: str | None, tags: str | None,
+) -> Recorded:  # fmt: skip
+    found = metadata_of(command_id, metadata)
+    carried = tuple(json.loads(tags)) if tags else ()
+    return Recorded(position, stream, version, name, shape, data, event_id, append_end, at, carried, found)
+
+
+def _only_tag(query: Query) -> str | None:
+    """The tag that the query is about, if it is about one tag and nothing else."""
+    if len(query.items) == 1:
+        (item,) = query.items
+        if len(item.tags) == 1 and not item.types:
+            return item.tags[0]
+    return None
+
+
+@contextmanager
+def log_errors(path: str) -> Iterator[None]:
+    """Turns the driver's errors into StoreError and Unavailable, which say what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _in_words(path, error) from error
+    except UnicodeEncodeError as error:
+        raise StoreError(f"event log '{path}': a name or tag is no Unicode text: {error}; nothing was stored") from error
+
+
+def _in_words(path: str, error: sqlite3.Error) -> StoreError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    for prefix, advice in _ADVICE.items():
+        if name.startswith(prefix):
+            return Unavailable(f"event log '{path}': {error}; {advice}")
+    if name == "SQLITE_NOTADB":
+        return StoreError(f"event log '{path}': the file is no SQLite database; place the service in another file")
+    return StoreError(f"event log '{path}': {error}")
+
+
+_ADVICE = {
+    "SQLITE_BUSY": "another program holds it; nothing was stored, send again",
+    "SQLITE_LOCKED": "another program holds it; nothing was stored, send again",
+    "SQLITE_FULL": "make room on the disk; nothing was stored, send again",
+    "SQLITE_IOERR": "the disk failed; nothing was stored, send again",
+    "SQLITE_CANTOPEN": "check that the folder exists and may be written to",
+    "SQLITE_READONLY": "make the file and its folder writable for this user",
+}

@@ -1,0 +1,139 @@
+"""An event log as those read it who follow it. Never written to, but for the name of its history.
+
+What was once read of a log never changes, so that reads of a few milliseconds each, one after the other, are as good as one.
+"""
+
+import os
+from contextlib import closing
+from typing import NamedTuple
+
+from syncline.errors import SourceChanged, StoreError
+from syncline.messages import Position
+from syncline.read.projection import StoredEvent
+from syncline.stores.sqlite.events import SQLiteEventLog, create_log
+from syncline.stores.sqlite.reach import Reach, in_write
+from syncline.stores.sqlite.source import READ_TIMEOUT_S, source_errors
+from syncline.stores.statements import load_statements
+
+CREATE_BUSY_S = 0.5
+
+SQL = load_statements("syncline.stores.sqlite", "event_feed.sql")
+
+
+class Place(NamedTuple):
+    """Which history a log is, the id of the event at the position asked for, and the newest position with the id of its event."""
+
+    incarnation: str
+    proof: int | None
+    head: int
+    head_proof: int
+
+    def continues(self, after: Position) -> bool:
+        """Whether the position asked for is one of this history."""
+        return self.incarnation == after.incarnation and (after.n == 0 or self.proof == after.proof)
+
+    @property
+    def newest(self) -> Position:
+        return Position(self.incarnation, self.head, self.head_proof)
+
+
+class End(NamedTuple):
+    """The event that a batch ends with: its position, its id, and when it was stored."""
+
+    position: int
+    id: int
+    at: float
+
+
+class History:
+    """One service's event log. One thread owns it."""
+
+    def __init__(self, path: str, *, read_only: bool, timeout_s: float = READ_TIMEOUT_S) -> None:
+        self.path = path
+        self.reach = Reach(path, read_only=read_only, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        self.reach.close()
+
+    def exists(self) -> bool:
+        """Whether the database holds a log."""
+        with self.reach.snapshot():
+            return bool(self.reach.connection.execute(SQL["is_log"]).fetchone()[0])
+
+    def create(self) -> None:
+        """Makes the log's tables where they are not. Raises StoreError for a log of a newer format."""
+        with in_write(self.reach, CREATE_BUSY_S) as connection:
+            create_log(connection, self.path)
+
+    def place(self, after: int) -> Place:
+        """Where the log stands now."""
+        with self.reach.snapshot():
+            return self._place(after)
+
+    def batch(self, after: int, limit: int) -> tuple[Place, End | None, list[StoredEvent]]:
+        """Where the log stands, and about `limit` events after a position, up to the end of an append; in one snapshot.
+
+        What is committed up to there counts as seen.
+        """
+        with self.reach.snapshot():
+            place = self._place(after)
+            self.reach.seen()
+            if place.head <= after:
+                return place, None, []
+            position = min(after + limit, place.head)
+            found = self.reach.connection.execute(SQL["select_end"], {"position": position}).fetchone()
+            if found is None:
+                raise self._gap(after, position)
+            end = End(*found)
+            return place, end, self._events(after, end.position)
+
+    def events(self, after: int, up_to: int) -> list[StoredEvent]:
+        """The events with `after < position <= up_to`. Raises StoreError if one is gone."""
+        self.reach.refuse_other_file()
+        with source_errors(self.path):
+            return self._events(after, up_to)
+
+    def stream(self, stream: str, since: int, up_to: int) -> list[StoredEvent]:
+        """The events of a stream with `since <= position <= up_to`."""
+        self.reach.refuse_other_file()
+        with source_errors(self.path):
+            found = self.reach.connection.execute(SQL["select_stream"], {"stream": stream, "since": since, "up_to": up_to})
+            return found.fetchall()
+
+    def renew(self, incarnation: str) -> None:
+        """Gives the log's history a name of its own, if it still has this one."""
+        with in_write(self.reach, CREATE_BUSY_S) as connection:
+            connection.execute(SQL["renew_incarnation"], {"incarnation": incarnation})
+
+    def _place(self, after: int) -> Place:
+        found = self.reach.connection.execute(SQL["select_place"], {"after": after}).fetchone()
+        if found is None:
+            raise SourceChanged(f"event log '{self.path}' has no row in syncline_event_log any more; restore the file")
+        return Place(*found)
+
+    def _events(self, after: int, up_to: int) -> list[StoredEvent]:
+        found = self.reach.connection.execute(SQL["select_events"], {"after": after, "up_to": up_to}).fetchall()
+        if len(found) != up_to - after:
+            raise self._gap(after, up_to)
+        return found
+
+    def _gap(self, after: int, up_to: int) -> StoreError:
+        return StoreError(
+            f"event log '{self.path}' does not hold every event between positions {after} and {up_to}: some were removed; "
+            "restore the log from a backup"
+        )
+
+
+def open_history(path: str, *, timeout_s: float) -> History:
+    """The log in the file `path`, made if there is none. Raises Unavailable, or StoreError for a log of a newer format."""
+    if not os.path.exists(path):
+        with closing(SQLiteEventLog(path)):
+            pass
+    history = History(path, read_only=False, timeout_s=timeout_s)
+    try:
+        if not history.exists():
+            history.create()
+    except BaseException:
+        history.close()
+        raise
+    return history

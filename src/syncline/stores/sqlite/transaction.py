@@ -1,0 +1,152 @@
+"""The transaction that a handler of a table service gets. The handler cannot end it, and cannot use it once it has returned."""
+
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import date, time
+from functools import lru_cache
+from typing import Any, Final
+
+from syncline.codec import fields_of
+from syncline.errors import Fault, InvalidDefinition, Rejected, StoreError
+from syncline.stores.statements import load_statements
+
+SQL = load_statements("syncline.stores.sqlite", "table_commands.sql")
+
+_ENDS_IT: Final = {"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"}
+_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z)|;)*(\w*)", re.DOTALL)
+_OF_THE_DATABASE = (
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_BUSY",
+    "SQLITE_LOCKED",
+    "SQLITE_READONLY",
+    "SQLITE_CANTOPEN",
+    "SQLITE_CORRUPT",
+    "SQLITE_NOTADB",
+    "SQLITE_NOMEM",
+    "SQLITE_PROTOCOL",
+    "SQLITE_INTERRUPT",
+)
+
+
+class SQLiteTransaction:
+    """See `Transaction`. `failure` is an error of the database itself, which no command is to blame for."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._is_over = False
+        self.failure: sqlite3.Error | None = None
+
+    def execute(self, sql: str, parameters: object = None) -> int:
+        self._refuse_if_over()
+        before = self._connection.total_changes
+        cursor, _ = self.run(sql, parameters)
+        if cursor.rowcount >= 0:
+            return cursor.rowcount
+        if self._connection.total_changes == before:
+            return 0
+        return int(self._connection.execute(SQL["select_changes"]).fetchone()[0])
+
+    def query(self, sql: str, parameters: object = None) -> list[dict[str, Any]]:
+        cursor, rows = self.run(sql, parameters)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def run(self, sql: str, parameters: object = None) -> tuple[sqlite3.Cursor, list[Any]]:
+        """Runs one statement to its end; the cursor and all its rows."""
+        self._refuse_if_over()
+        refuse_transactions(sql)
+        try:
+            cursor = self._connection.execute(sql, _values(parameters))
+            return cursor, cursor.fetchall()
+        except sqlite3.Error as error:
+            if (getattr(error, "sqlite_errorname", "") or "").startswith(_OF_THE_DATABASE):
+                self.failure = error
+            raise command_error(error, sql) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise StoreError(f"a value cannot be stored: {error}; in: {_shown(sql)}") from error
+
+    @property
+    def driver(self) -> sqlite3.Connection:
+        return self._connection
+
+    def end(self) -> None:
+        """Nothing can be done through it from now on."""
+        self._is_over = True
+
+    def _refuse_if_over(self) -> None:
+        if self._is_over:
+            raise StoreError("this transaction is over; use `tx` only while the handler that got it runs, and in its thread")
+        if not self._connection.in_transaction:
+            raise StoreError("the database has undone this transaction (ON CONFLICT ROLLBACK); let the error pass on")
+
+
+@lru_cache(maxsize=1024)
+def refuse_transactions(sql: str) -> None:
+    """Raises InvalidDefinition for a statement that begins or ends a transaction."""
+    match = _FIRST_WORD.match(sql)
+    word = match[1].upper() if match else ""
+    if word in _ENDS_IT:
+        message = (
+            f"{word} is not for a handler or a schema: the transaction is committed once for a whole group of commands, and "
+            "undone for this one alone when its handler raises; leave the statement out, and raise Rejected to undo"
+        )
+        raise InvalidDefinition([Fault("", 0, message)])
+
+
+def command_error(error: sqlite3.Error, sql: str = "") -> Rejected | StoreError:
+    """The driver's error of one statement in words: Rejected for a constraint, StoreError for anything else."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if not name.startswith("SQLITE_CONSTRAINT"):
+        return StoreError(f"{error}; in: {_shown(sql)}" if sql else str(error))
+    subject = str(error).partition("constraint failed: ")[2]
+    match name.removeprefix("SQLITE_CONSTRAINT_"):
+        case "UNIQUE" | "PRIMARYKEY" | "ROWID" if subject:
+            return Rejected(f"another row has the same {_columns(subject)} ({error})")
+        case "NOTNULL":
+            return Rejected(f"{_columns(subject)} must have a value ({error})")
+        case "CHECK":
+            return Rejected(f"it breaks the rule {subject} ({error})")
+        case "FOREIGNKEY":
+            return Rejected(f"it names a row that is not there, or removes one that others name ({error})")
+    return Rejected(str(error))
+
+
+def _columns(subject: str) -> str:
+    """`product.a, product.b` as `a and b of product`; an index over an expression as it is."""
+    places = [each.strip().rpartition(".") for each in subject.split(",")]
+    tables = {table for table, _, _ in places}
+    if len(tables) != 1 or not all(dot for _, dot, _ in places):
+        return subject
+    return f"{' and '.join(column for *_, column in places)} of {tables.pop()}"
+
+
+def _values(parameters: Any) -> Any:
+    if parameters is None:
+        return ()
+    if isinstance(parameters, Mapping):
+        return {name: _stored(value) for name, value in parameters.items()}
+    if isinstance(parameters, Sequence) and not isinstance(parameters, str | bytes):
+        return tuple(map(_stored, parameters))
+    kind: Any = type(parameters)
+    names = _fields(kind)
+    if not names:
+        message = f"parameters are {parameters!r}; expected a mapping, a sequence, a dataclass or a Struct, or none at all"
+        raise InvalidDefinition([Fault("", 0, message)])
+    return {name: _stored(getattr(parameters, name)) for name in names}
+
+
+@lru_cache(maxsize=1024)
+def _fields(kind: type) -> tuple[str, ...]:
+    is_record = hasattr(kind, "__dataclass_fields__") or hasattr(kind, "__struct_fields__")
+    return fields_of(kind) if is_record else ()
+
+
+def _stored(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date | time) else value
+
+
+def _shown(sql: str) -> str:
+    text = " ".join(sql.split())
+    return text if len(text) <= 120 else text[:117] + "..."

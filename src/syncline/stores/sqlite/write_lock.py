@@ -1,0 +1,61 @@
+"""Lets the processes of this program write to one database one after the other, and checkpoint it only while nobody writes.
+
+SQLite's own lock ends with the commit, and the checkpoint that follows it runs beside the next writer; before version 3.51.3 that
+may damage a write-ahead log (sqlite.org/wal.html, "The WAL-Reset Bug"). This lock ends after both, and with its process.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from syncline.errors import Unavailable
+
+try:
+    import fcntl
+except ImportError:  # Windows has none; there SQLite's own locks must do
+    fcntl = None  # type: ignore[assignment]
+
+LOCK_TIMEOUT_S = 5.0
+RETRY_S = 0.0005
+
+
+class WriteLock:
+    """The right to write to the database in the file `path`. One thread at a time uses it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = f"{path}-lock"
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise Unavailable(f"the lock file '{self._path}' cannot be made: {error}; make its folder writable") from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Waits until no other process of this program writes, and keeps them waiting for the time of the block.
+
+        Raises Unavailable when that takes too long.
+        """
+        if fcntl is None:
+            yield
+            return
+        self._acquire()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _acquire(self) -> None:
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    message = f"another process has held '{self._path}' for {LOCK_TIMEOUT_S:g} s; nothing was stored, send again"
+                    raise Unavailable(message) from None
+                time.sleep(RETRY_S)

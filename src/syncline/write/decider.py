@@ -1,0 +1,528 @@
+"""Event-sourced services: commands are decided into events by pure functions. The one load–decide–append–retry loop.
+
+Theory of operation. One thread owns a decider and hands it groups of commands. A round takes the commands that are not answered
+yet: it loads the states that are not held, decides one command after the other, each upon what those before it decided, and
+appends all of it in one transaction. The log accepts an append only if what it was decided upon still holds: `decided_at` is the
+position up to which this decider knows the log, `knows` the decisions of the same round. Where another process came first, the
+append is refused, the states that it concerns are read on, and the command is decided again in the next round, a bounded number
+of times. A state held in memory is therefore never trusted: it is proven by the append; a rejection by an append of nothing.
+"""
+
+import warnings
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from syncline.codec import CommandCodec, EventCodec, StateCodec, Upcaster, classes_of, fields_of
+from syncline.errors import (
+    CommandReused,
+    Conflict,
+    Fault,
+    InvalidCommand,
+    InvalidDefinition,
+    InvalidEvent,
+    StoreError,
+    SynclineError,
+)
+from syncline.events import ANY, Append, AppendCondition, Appended, Handled, NewEvent, Query, Repeated
+from syncline.messages import Position, Receipt, Token
+from syncline.places import Events, Placed, Store
+from syncline.rows import Published, Relation, RowOperation, publish, published_relation
+from syncline.stores.event_log import EventLog, StoredRow
+from syncline.write.commit import Answer, Request
+
+ATTEMPTS: Final = 10
+"""How often a command is decided before it is answered with a conflict."""
+STATES_KEPT: Final = 10_000
+"""How many states are held in memory, the least recently used being dropped first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventService:
+    """A service whose truth is its events.
+
+    `decide(state, command)` gives the events that the command leads to (any iterable, none for nothing) or raises Rejected;
+    `evolve(state, event)` gives the next state; `initial` is the state before the first event. All are pure, and never called by
+    two threads at once. `commands` and `events` are unions of frozen dataclasses or msgspec Structs.
+
+    What a command is decided upon: with `key`, the stream `NAME-VALUE` of the field that `key` names; with `query`, all events
+    that `query(command)` matches by the types and tags that `tags(event)` gave them. With both, events are stored in the stream
+    and decided upon the query; without `key` they are stored in the stream `NAME`.
+
+    `relations` and `rows` say what the read side sees: `rows(event)` yields Upsert, Patch and Delete for rows of `relations`.
+    `renamed` leads from stored names that no class has any more to classes of today; `upcasts` holds, for the name of a class,
+    the functions from each old shape of its data to the next, oldest first. With `snapshot_every`, the state of a stream is
+    stored each time so many events were added to it; raise `state_version` when `evolve` means something else than before.
+
+    Raises InvalidDefinition, with every fault, for what does not fit together.
+    """
+
+    name: str = field(kw_only=False)
+    commands: Any
+    events: Any
+    initial: Any
+    decide: Callable[[Any, Any], Iterable[Any] | None]
+    evolve: Callable[[Any, Any], Any]
+    key: str | None = None
+    query: Callable[[Any], Query] | None = None
+    tags: Callable[[Any], Iterable[str]] | None = None
+    relations: Mapping[str, Relation] = field(default_factory=dict)
+    rows: Callable[[Any], Iterable[RowOperation]] | None = None
+    renamed: Mapping[str, type] = field(default_factory=dict)
+    upcasts: Mapping[str, Sequence[Upcaster]] = field(default_factory=dict)
+    snapshot_every: int | None = None
+    state_version: int = 1
+
+    def __post_init__(self) -> None:
+        faults = list(_faults(self))
+        if faults:
+            raise InvalidDefinition([Fault("", 0, f"service '{self.name}': {fault}") for fault in faults])
+
+    def on(self, store: Store) -> Placed:
+        """This service with its event log in `store`."""
+        return Placed(self, store, Events())
+
+    def stream_of(self, command: Any) -> str:
+        """The stream that the command's events are stored in. Raises InvalidCommand for one whose key is empty."""
+        if self.key is None:
+            return self.name
+        value = getattr(command, self.key)
+        if value is None or value == "":
+            raise InvalidCommand(type(command).__name__, [(f"$.{self.key}", "it is empty, and names what the command is about")])
+        return f"{self.name}-{value}"
+
+    @property
+    def command_codec(self) -> CommandCodec:
+        return CommandCodec(classes_of(self.commands))
+
+    @property
+    def event_codec(self) -> EventCodec:
+        return EventCodec(classes_of(self.events), renamed=self.renamed, upcasts=self.upcasts)
+
+    @property
+    def published(self) -> Published:
+        """What the read side follows."""
+        return publish(self.name, self.event_codec, self.relations, self.rows)
+
+
+def fold(service: EventService, state: Any, events: Iterable[Any]) -> Any:
+    """The state after these events. Raises InvalidDefinition where `evolve` forgets to return one."""
+    for event in events:
+        after = service.evolve(state, event)
+        if after is None and service.initial is not None:
+            message = f"service '{service.name}': evolve returned None for {type(event).__name__}; return the state after it"
+            raise InvalidDefinition([Fault("", 0, message)])
+        state = after
+    return state
+
+
+def decided(service: EventService, state: Any, command: Any) -> tuple[Any, ...]:
+    """The events that a command leads to. Raises what `decide` raises, InvalidDefinition if it gives anything but events."""
+    events = service.decide(state, command)
+    if events is None:
+        return ()
+    if not isinstance(events, Iterable):
+        message = f"service '{service.name}': decide returned {events!r} for {type(command).__name__}; return or yield events"
+        raise InvalidDefinition([Fault("", 0, message)])
+    return tuple(events)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A state in memory: of a stream at `version`, of a query at the position `version`.
+
+    It is up to date, as far as this decider knows, if `epoch` is that of the decider.
+    """
+
+    state: Any
+    version: int
+    epoch: int
+
+
+class _Decision(NamedTuple):
+    """A command decided in this round: events to append or, where it was refused, an empty append that proves upon what."""
+
+    place: int
+    request: Request
+    events: tuple[Any, ...]
+    append: Append
+    refusal: Exception | None = None
+
+
+class _Pending:
+    """The events that a round has decided and not yet appended, found by their tags."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[NewEvent, Any]] = []
+        self._by_tag: defaultdict[str, list[tuple[NewEvent, Any]]] = defaultdict(list)
+
+    def clear(self) -> None:
+        self._all.clear()
+        self._by_tag.clear()
+
+    def add(self, stored: Sequence[NewEvent], events: Sequence[Any]) -> None:
+        for each in zip(stored, events, strict=True):
+            self._all.append(each)
+            for tag in each[0].tags:
+                self._by_tag[tag].append(each)
+
+    def matching(self, query: Query) -> list[Any]:
+        """Those that match, in order."""
+        tag = query.items[0].tags[0] if len(query.items) == 1 and query.items[0].tags else None
+        candidates = self._all if tag is None else self._by_tag.get(tag, ())
+        return [event for stored, event in candidates if query.matches(stored.name, stored.tags)]
+
+
+class Decider:
+    """Handles the commands of one service over its log. One thread owns it."""
+
+    def __init__(self, service: EventService, log: EventLog, clock: Callable[[], float]) -> None:
+        self._service, self._log, self._clock = service, log, clock
+        self._codec = service.event_codec
+        self._decode, self._encode = self._codec.decode, self._codec.encode
+        self._tags = service.tags
+        self._states: OrderedDict[str | Query, _Held] = OrderedDict()
+        self._head = log.head().n
+        self._epoch = 0
+        self._pending = _Pending()
+        self._before: dict[str, _Held] = {}
+        self._snapshots = StateCodec(service.initial, service.evolve, service.state_version) if service.snapshot_every else None
+        self._unsaved: dict[str, _Held] = {}
+        self._unreadable: dict[str | Query, Exception] = {}
+
+    def handle(self, requests: Sequence[Request]) -> list[Answer]:
+        """Decides and stores each command, accepted or refused alone. See `Handler`."""
+        answers: dict[int, Answer] = {}
+        waiting = list(enumerate(requests))
+        try:
+            for _ in range(ATTEMPTS):
+                waiting = self._round(waiting, answers)
+                if not waiting:
+                    break
+            self._save_snapshots()
+        except BaseException:
+            self._states.clear()
+            self._head = -1
+            raise
+        for index, request in waiting:
+            answers[index] = self._given_up(request)
+        return [answers[index] for index in range(len(requests))]
+
+    def statistics(self) -> Mapping[str, Any]:
+        return {"states": len(self._states), "head": self._head}
+
+    def close(self) -> None:
+        self._log.close()
+
+    # -- one round -----------------------------------------------------------------------------------------------------
+
+    def _round(self, waiting: list[tuple[int, Request]], answers: dict[int, Answer]) -> list[tuple[int, Request]]:
+        """Answers what can be answered, and returns the rest, which others came before."""
+        if self._head < 0:
+            self._head = self._log.head().n
+        self._pending.clear()
+        self._before.clear()
+        self._unreadable.clear()
+        now, later = self._answer_repeated(waiting, answers)
+        self._load_states([request for _, request in now])
+        decisions: list[_Decision] = []
+        at = self._clock()
+        for index, request in now:
+            try:
+                decisions.append(self._decide(index, request, len(decisions), at))
+            except Exception as error:
+                answers[index] = self._noted(error, request)
+        if decisions:
+            later += self._append(decisions, answers)
+        return later
+
+    def _answer_repeated(
+        self, waiting: list[tuple[int, Request]], answers: dict[int, Answer]
+    ) -> tuple[list[tuple[int, Request]], list[tuple[int, Request]]]:
+        """Answers commands that were handled before; those whose id is twice in this group wait for the first of them."""
+        asked = [request.command_id for _, request in waiting if not request.is_fresh]
+        if not asked:
+            return waiting, []
+        known = self._log.handled(asked)
+        now: list[tuple[int, Request]] = []
+        later: list[tuple[int, Request]] = []
+        taken: set[str] = set()
+        for index, request in waiting:
+            if request.command_id in known:
+                answers[index] = self._answer_of(request, known[request.command_id])
+            elif request.command_id in taken:
+                later.append((index, request))
+            else:
+                taken.add(request.command_id)
+                now.append((index, request))
+        return now, later
+
+    def _answer_of(self, request: Request, handled: Handled) -> Answer:
+        name = type(request.command).__name__
+        if (handled.name, handled.digest) != (name, request.digest):
+            return CommandReused(request.command_id, name, handled.name)
+        try:
+            events = tuple(self._event(row) for row in self._log.events_of(handled))
+        except InvalidDefinition as error:
+            return error
+        return self._receipt(request.command_id, handled.position, events, handled.stream, handled.version)
+
+    def _decide(self, place: int, request: Request, knows: int, at: float) -> _Decision:
+        """Decides one command. Raises what is wrong whatever its state is; what may be due to an old state is a refusal."""
+        service, command = self._service, request.command
+        stream = service.stream_of(command)
+        query = service.query(command) if service.query is not None else None
+        fault = self._unreadable.get(query if query is not None else stream)
+        if fault is not None:
+            raise fault
+        held = self._state_of(query) if query is not None else self._states[stream]
+        expected = held.version if query is None else ANY
+        condition = _at_version(expected) if query is None else AppendCondition(none_match=query, after=self._head)
+        try:
+            if request.expected_version is not None:
+                self._expect(request, stream, expected)
+            events = decided(service, held.state, command)
+            stored = tuple(self._new_event(event) for event in events)
+            state = fold(service, held.state, events)
+        except Exception as error:
+            proof = Append(stream, (), condition, decided_at=self._head, knows=knows)
+            return _Decision(place, request, (), proof, self._noted(error, request))
+        append = Append(
+            stream,
+            stored,
+            condition,
+            request.command_id,
+            request.digest,
+            type(command).__name__,
+            request.is_fresh,
+            self._head,
+            knows,
+            at,
+            request.metadata,
+        )
+        if events:
+            # Decisions of this round build upon each other; where the log refuses one, `_append` goes back to the state before.
+            if query is None:
+                self._before.setdefault(stream, held)
+                self._states[stream] = _Held(state, held.version + len(events), self._epoch)
+            else:
+                self._pending.add(stored, events)
+        return _Decision(place, request, events, append)
+
+    def _noted(self, error: Exception, request: Request) -> Exception:
+        if not isinstance(error, SynclineError):
+            error.add_note(f"raised while service '{self._service.name}' decided {type(request.command).__name__}")
+        return error
+
+    def _expect(self, request: Request, stream: str, version: int) -> None:
+        if version == ANY:
+            message = "is decided upon a query, so that it has no expected version; leave it out"
+            raise InvalidCommand(type(request.command).__name__, [("expected_version", message)])
+        if request.expected_version != version:
+            raise Conflict(
+                stream, request.expected_version, version, "read it again and decide whether the command still makes sense"
+            )
+
+    def _new_event(self, event: Any) -> NewEvent:
+        name, data, shape = self._encode(event)
+        return NewEvent(name, data, self._tags_of(event), shape) if self._tags is not None else NewEvent(name, data, (), shape)
+
+    def _tags_of(self, event: Any) -> tuple[str, ...]:
+        assert self._tags is not None
+        tags = tuple(dict.fromkeys(self._tags(event)))
+        if not all(isinstance(tag, str) and tag for tag in tags):
+            raise InvalidEvent(type(event).__name__, "tags", f"they are {tags!r}, expected texts that are not empty")
+        return tags
+
+    # -- appending -----------------------------------------------------------------------------------------------------
+
+    def _append(self, decisions: list[_Decision], answers: dict[int, Answer]) -> list[tuple[int, Request]]:
+        outcomes = self._log.append([decision.append for decision in decisions])
+        refused: list[tuple[int, Request]] = []
+        head = self._head
+        for (index, request, events, append, refusal), outcome in zip(decisions, outcomes, strict=True):
+            if isinstance(outcome, Appended):
+                head += len(events)
+                if outcome.position != head:
+                    head = outcome.position
+                    self._others_wrote()
+                receipt = self._receipt(request.command_id, outcome.position, events, append.stream, outcome.version)
+                answers[index] = refusal or receipt
+                if self._snapshots is not None and events:
+                    self._note_snapshot(append.stream, outcome.version)
+                continue
+            if append.stream in self._before:
+                self._states[append.stream] = self._before[append.stream]
+            if isinstance(outcome, Repeated):
+                answers[index] = self._answer_of(request, outcome.handled)
+            else:
+                refused.append((index, request))
+        self._head = head
+        if any(not isinstance(outcome, Appended) for outcome in outcomes):
+            self._others_wrote()
+            self._head = -1
+        self._forget_oldest()
+        return refused
+
+    def _others_wrote(self) -> None:
+        """Another process appended: what is held may be old, and is read on from where it is before it is used again."""
+        self._epoch += 1
+
+    def _receipt(self, command_id: str, position: int, events: tuple[Any, ...], stream: str, version: int) -> Receipt:
+        token = Token({self._service.name: Position(self._log.incarnation, position)})
+        return Receipt(command_id, token, events, stream, version)
+
+    def _given_up(self, request: Request) -> Conflict:
+        stream = self._service.stream_of(request.command)
+        found = self._log.read_streams({stream: 0}).get(stream, [])
+        advice = f"it was decided {ATTEMPTS} times, and others were first each time; send it again"
+        return Conflict(stream, None, found[-1].version if found else 0, advice)
+
+    # -- states --------------------------------------------------------------------------------------------------------
+
+    def _load_states(self, requests: Sequence[Request]) -> None:
+        """Brings the states that these commands are decided upon up to date, with one read for all of them."""
+        if self._service.query is None:
+            self._load_streams(requests)
+        else:
+            self._load_queries(requests, self._service.query)
+
+    def _load_streams(self, requests: Sequence[Request]) -> None:
+        wanted: dict[str, int] = {}
+        for request in requests:
+            try:
+                stream = self._service.stream_of(request.command)
+            except InvalidCommand:
+                continue  # told when it is decided
+            held = self._held(stream)
+            if held is None or held.epoch != self._epoch:
+                wanted[stream] = held.version if held is not None else 0
+        if not wanted:
+            return
+        self._take_snapshots([stream for stream, version in wanted.items() if version == 0], wanted)
+        found = self._log.read_streams(wanted)
+        for stream in wanted:
+            rows = found.get(stream, ())
+            self._read_on(stream, rows, rows[-1].version if rows else None)
+
+    def _load_queries(self, requests: Sequence[Request], query_of: Callable[[Any], Query]) -> None:
+        wanted: dict[Query, int] = {}
+        for request in requests:
+            try:
+                query = query_of(request.command)
+            except Exception:
+                continue  # told when it is decided
+            held = self._held(query)
+            if held is None or held.version < self._head:
+                wanted[query] = held.version if held is not None else 0
+        found = self._log.read_queries(wanted, self._head) if wanted else {}
+        for query in wanted:
+            self._read_on(query, found.get(query, ()), self._head)
+
+    def _read_on(self, about: str | Query, rows: Iterable[StoredRow], version: int | None) -> None:
+        """Folds these events into what is held. What cannot be read is told to the commands about it, and to no others."""
+        held = self._states.get(about) or _Held(self._service.initial, 0, 0)
+        try:
+            state = fold(self._service, held.state, map(self._event, rows))
+        except Exception as error:
+            self._unreadable[about] = error
+            self._states.pop(about, None)
+        else:
+            self._states[about] = _Held(state, held.version if version is None else version, self._epoch)
+
+    def _state_of(self, query: Query) -> _Held:
+        """The state over all events that match, up to the head this decider knows, and those that this round decided."""
+        held = self._states[query]
+        mine = self._pending.matching(query)
+        return _Held(fold(self._service, held.state, mine), held.version, held.epoch) if mine else held
+
+    def _held(self, about: "str | Query") -> _Held | None:
+        """What is held, as the most recently used."""
+        held = self._states.get(about)
+        if held is not None:
+            self._states.move_to_end(about)
+        return held
+
+    def _event(self, row: StoredRow) -> Any:
+        return self._decode(row.name, row.shape, row.data, row.stream, row.position)
+
+    def _forget_oldest(self) -> None:
+        while len(self._states) > STATES_KEPT:
+            self._states.popitem(last=False)
+
+    # -- snapshots -----------------------------------------------------------------------------------------------------
+
+    def _take_snapshots(self, streams: list[str], wanted: dict[str, int]) -> None:
+        if self._snapshots is None or not streams:
+            return
+        for stream, (version, fingerprint, data) in self._log.snapshots(streams).items():
+            if fingerprint == self._snapshots.fingerprint:
+                self._states[stream] = _Held(self._snapshots.decode(data), version, -1)
+                wanted[stream] = version
+
+    def _note_snapshot(self, stream: str, version: int) -> None:
+        every = self._service.snapshot_every
+        held = self._states.get(stream)
+        if every is None or held is None or held.version != version or stream not in self._before:
+            return
+        if version // every > self._before[stream].version // every:
+            self._unsaved[stream] = held
+
+    def _save_snapshots(self) -> None:
+        """Stores the states that are due. One that cannot be stored is only slower to load; its stream is told once."""
+        if not self._unsaved:
+            return
+        assert self._snapshots is not None
+        due: list[tuple[str, int, str, str]] = []
+        for stream, held in self._unsaved.items():
+            try:
+                due.append((stream, held.version, self._snapshots.fingerprint, self._snapshots.encode(held.state)))
+            except ValueError as error:
+                warnings.warn(f"no snapshot of stream '{stream}': {error}", stacklevel=2)
+        self._unsaved.clear()
+        try:
+            if due:
+                self._log.save_snapshots(due)
+        except StoreError as error:  # what the commands did is stored, and must be answered as such
+            warnings.warn(f"no snapshots: {error}", stacklevel=2)
+
+
+@lru_cache(maxsize=4096)
+def _at_version(version: int) -> AppendCondition:
+    return AppendCondition(version)
+
+
+def _faults(service: EventService) -> Iterator[str]:
+    """Everything about the definition that does not fit together."""
+    if service.key is None and service.query is None:
+        yield "it has neither 'key' nor 'query'; say what a command is decided upon: key=\"order_id\""
+    if service.query is not None and service.tags is None:
+        yield "it has 'query' but no 'tags'; say which tags an event carries: tags=lambda event: (…)"
+    try:
+        commands = classes_of(service.commands)
+    except (ValueError, TypeError) as error:
+        yield f"commands: {error}"
+    else:
+        for each in commands:
+            if service.key is not None and service.key not in fields_of(each):
+                yield f"its key is '{service.key}', which command {each.__name__} has not; add the field, or name another key"
+    try:
+        EventCodec(classes_of(service.events), renamed=service.renamed, upcasts=service.upcasts)
+    except (ValueError, TypeError) as error:
+        yield f"events: {error}"
+    for name, relation in service.relations.items():
+        try:
+            published_relation(service.name, name, relation)
+        except (ValueError, TypeError, NameError) as error:
+            yield str(error)
+    if bool(service.relations) != (service.rows is not None):
+        yield "'relations' and 'rows' go together: the one names the relations, the other yields their rows"
+    if service.snapshot_every is not None:
+        if service.snapshot_every < 1:
+            yield f"'snapshot_every' is {service.snapshot_every}; write a number of events, 1 or more"
+        try:
+            StateCodec(service.initial, service.evolve, service.state_version)
+        except (ValueError, TypeError) as error:
+            yield f"snapshot_every: {error}"
