@@ -17,7 +17,7 @@ import time
 from figures import Table, say
 
 NAMES = (
-    "maintain", "first_build", "growth", "latency", "capture_cost", "idle", "memory", "commands", "event_log",
+    "maintain", "first_build", "growth", "latency", "capture_cost", "idle", "memory", "commands", "event_log", "rebuild", "visible",
 )  # fmt: skip
 
 

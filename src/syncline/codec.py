@@ -68,8 +68,11 @@ class EventCodec:
         """The stored names that are understood, those of today first."""
         return tuple(dict.fromkeys([*self._decoders, *self._current]))
 
-    def encode(self, event: object) -> tuple[str, str, int]:
-        """The event's stored name, its data as JSON, and its shape. Raises InvalidEvent for what could not be read back."""
+    def encode(self, event: object) -> tuple[str, str, int, Any]:
+        """The event's stored name, its data as JSON, its shape, and the event as it will be read back.
+
+        Raises InvalidEvent for what could not be.
+        """
         try:
             name, shape, decode = self._shapes[type(event)]
         except KeyError:
@@ -77,11 +80,11 @@ class EventCodec:
             raise InvalidEvent(type(event).__name__, "$", f"it is no event of this service, which has: {known}") from None
         try:
             data = self._encode(event)
-            decode(data)
+            read_back = decode(data)
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
             place, reason = _placed(error)
             raise InvalidEvent(name, place, reason) from error
-        return name, data.decode(), shape
+        return name, data.decode(), shape, read_back
 
     def decode(self, name: str, shape: int, data: str, stream: str, position: int) -> Any:
         """The event as a value of today. Raises UnknownEvent that names the stream, the position and what to register."""

@@ -91,8 +91,8 @@ def rising_ids() -> Iterator[str]:
     node = int.from_bytes(os.urandom(6), "big")
     for number in itertools.count():
         millis = time.time_ns() // 1_000_000
-        high, low = divmod(number, 4096)
-        yield f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{low:03x}-{0x8000 | (high & 0x3FFF):04x}-{node:012x}"
+        high, low = divmod(number, 0x4000)
+        yield f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{high & 0xFFF:03x}-{0x8000 | low:04x}-{node:012x}"
 
 
 def _metadata_text(metadata: Mapping[str, Any], correlation_id: str | None, causation_id: str | None) -> str:

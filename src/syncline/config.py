@@ -19,7 +19,8 @@ DEFAULT_EVERY_S = 5.0
 DEFAULT_FULL_EVERY_S = 60.0
 
 _CAPTURES = ("triggers", "polling")
-_LATER_CAPTURES = ("events", "outbox", "wal")
+_PYTHON_CAPTURES = ("events", "outbox")
+_LATER_CAPTURES = ("wal",)
 _LATER_STORES = ("postgresql", "postgres")
 _SERVICE_KEYS = ("database", "capture", "tables", "every_s", "changed_at", "full_every_s", "push")
 _READ_MODEL_KEYS = ("database", "views")
@@ -105,8 +106,11 @@ def _service(source: TomlSource, name: str) -> ServiceConfig:
     capture = source.text((*path, "capture"), '"triggers" (or "polling", when nothing may be installed there)') or ""
     if capture in _LATER_CAPTURES:
         source.fault((*path, "capture"), f"capture '{capture}' is not in this version; use 'triggers' or 'polling'")
+    elif capture in _PYTHON_CAPTURES:
+        advice = "place it in an App, and give that to the command line with --app; here, use 'triggers' or 'polling'"
+        source.fault((*path, "capture"), f"capture '{capture}' is that of a service whose events are classes in Python: {advice}")
     elif capture and capture not in _CAPTURES:
-        meant = suggestion(capture, _CAPTURES + _LATER_CAPTURES)
+        meant = suggestion(capture, _CAPTURES + _PYTHON_CAPTURES + _LATER_CAPTURES)
         hint = f"did you mean '{meant}'?" if meant else "use 'triggers' or 'polling'"
         source.fault((*path, "capture"), f"unknown capture '{capture}'; {hint}")
     if source.get((*path, "push")) is not None:

@@ -27,7 +27,7 @@ def model_status(
     with reader.snapshot():
         feeds, mirrors, views = reader.feeds(), reader.mirrors(), reader.views()
         parked = [each.view for each in reader.parked()]
-        letters = reader.dead_letters()
+        letters = reader.held_streams()
         counts = {name: reader.count(name) for name, view in views.items() if view.live is not None}
     vector = {feed.service: feed.checkpoint for feed in feeds}
     now = time.time()

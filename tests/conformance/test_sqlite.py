@@ -15,10 +15,10 @@ from syncline.testing.conformance import *  # noqa: F403
 from syncline.testing.conformance import Subject
 
 
-@pytest.fixture(params=[False, True], ids=["by tag", "by type"])
-def subject(tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
     path = tmp_path / "events.db"
-    return Subject(partial(SQLiteEventLog, str(path), by_type=request.param), full=full, newer=partial(newer, path))
+    return Subject(partial(SQLiteEventLog, str(path)), full=full, newer=partial(newer, path))
 
 
 @contextmanager

@@ -154,7 +154,7 @@ def test_a_note_names_stream_position_event_and_error(orders: Orders) -> None:
     orders.park()
     (note,) = orders.read("board").notes
     assert "stream 'order-2' of service 'orders' from position 7 on (Shipped: KeyError: 'x')" in note
-    assert "1 row of this answer depends on it" in note
+    assert "1 row of this answer depends on it: (2,)" in note
     assert "no row of this answer" in orders.read("board", [1]).notes[0]
     assert orders.read("items").notes == ()
 
@@ -190,6 +190,13 @@ def test_a_token_read_is_refused_where_the_stream_may_add_to_any_row(orders: Ord
         orders.read("by_customer", ["bob"], NEW)
     assert orders.read("by_customer", ["bob"], OLD).rows == [("bob", 1)]
     assert "may belong to any row" in orders.read("by_customer", ["bob"]).notes[0]
+
+
+def test_a_view_of_one_piece_is_marked_whole_whatever_the_stream_would_add(orders: Orders) -> None:
+    orders.park(position=2, keys=frozenset())
+    assert orders.read("all_lines").marked == ((),)
+    with pytest.raises(NotReady, match="depends on stream 'order-2'"):
+        orders.read("all_lines", [], NEW)
 
 
 def test_a_view_that_is_built_anew_is_marked_from_its_first_read_on(orders: Orders) -> None:
@@ -237,6 +244,15 @@ def test_a_stream_that_fails_at_a_later_event_after_a_drop_has_dropped_the_first
     orders.store.releasing("orders", "order-2", skip=True)
     orders.park(position=9)
     assert orders.store.dropped("orders") == {7}
+    orders.batch("orders", released=["order-2"])
+    assert orders.store.dropped("orders") == {7}
+
+
+def test_an_event_is_not_dropped_by_a_batch_that_only_holds_more_back_behind_it(orders: Orders) -> None:
+    orders.park(position=7)
+    orders.store.releasing("orders", "order-2", skip=True)
+    orders.park(position=7, keys=frozenset({("orders.line", (2, "z"))}))
+    assert orders.store.dropped("orders") == frozenset()
     orders.batch("orders", released=["order-2"])
     assert orders.store.dropped("orders") == {7}
 

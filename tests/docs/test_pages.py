@@ -19,6 +19,13 @@ SOURCE = ROOT / "src" / "syncline"
 DOCS = ROOT / "docs"
 PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(DOCS.rglob("*.md"))
 COMMANDS = sorted(main.commands)
+WITHIN = {
+    f"{name} {verb}": command
+    for name, group in main.commands.items()
+    if isinstance(group, click.Group)
+    for verb, command in group.commands.items()
+}
+"""The commands within commands."""
 
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -63,22 +70,22 @@ def test_the_architecture_names_every_module_and_no_other() -> None:
     assert named == Counter(module.name for module in SOURCE.rglob("*.py") if module.name != "__init__.py")
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_the_command_line_page_shows_the_help_as_it_is(command: str) -> None:
-    words = [command] if command else []
-    printed = CliRunner().invoke(main, [*words, "--help"], env={"COLUMNS": "100"}).output
-    assert f"```text\n{printed.strip()}\n```" in _section("command-line.md", f"`{' '.join(['syncline', *words])}`")
+@pytest.mark.parametrize("words", ["", *WITHIN, *COMMANDS])
+def test_the_command_line_page_shows_the_help_as_it_is(words: str) -> None:
+    printed = CliRunner().invoke(main, [*words.split(), "--help"], env={"COLUMNS": "100"}).output
+    command = " ".join(["syncline", *words.split()[:1]])
+    assert f"```text\n{printed.strip()}\n```" in _section("command-line.md", f"`{command}`")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_says_what_it_does(command: str) -> None:
-    options = [each for each in main.commands[command].params if isinstance(each, click.Option)]
+@pytest.mark.parametrize("command", [*main.commands.values(), *WITHIN.values()], ids=lambda command: command.name)
+def test_every_option_says_what_it_does(command: click.Command) -> None:
+    options = [each for each in command.params if isinstance(each, click.Option)]
     assert all(option.help for option in options)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_line_page_describes_no_command_that_is_gone(command: str) -> None:
-    assert set(re.findall(r"^## `syncline (\w+)`", _page("command-line.md"), re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r"^## `syncline ([\w-]+)`", _page("command-line.md"), re.MULTILINE)) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("section", ["service", "read_model"])

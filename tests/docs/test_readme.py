@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SET_UP_BLOCKS = 3
+SET_UP_BLOCKS = 1
 """How many blocks of the README make the services, the configuration and the first copy."""
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -5,22 +5,24 @@ What is right is a plain dictionary that all operations are applied to one by on
 
 import itertools
 import random
+import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from syncline import messages
 from syncline.codec import EventCodec
 from syncline.config import ServiceConfig
 from syncline.defining import definer
 from syncline.events import Append, NewEvent
-from syncline.messages import Relation as Published_
 from syncline.move.relay import Relay
 from syncline.read.view import View, parse_view
 from syncline.rows import Delete, Patch, Published, Relation, RowOperation, Upsert, published_relation
 from syncline.services import FollowedService
+from syncline.stores.sqlite import event_feed, event_look, redo, replay
 from syncline.stores.sqlite.event_feed import EventFeed
 from syncline.stores.sqlite.events import SQLiteEventLog
 from syncline.stores.sqlite.read import SQLiteReadStore
@@ -79,13 +81,13 @@ class Rules:
 class Service:
     """One event-sourced service and its log."""
 
-    def __init__(self, folder: Path, name: str = "shop", seed: int = 0) -> None:
+    def __init__(self, folder: Path, name: str = "shop") -> None:
         self.name, self.path = name, folder / f"{name}.db"
         self.rules = Rules()
         self.codec = EventCodec((Did,))
         relations = {each: published_relation(name, each, relation) for each, relation in RELATIONS.items()}
         self.published = Published(name, self.codec, relations, lambda event: self.rules.rows(event))
-        self._ids = itertools.count(1)
+        self._copies = itertools.count(1)
 
     @property
     def followed(self) -> FollowedService:
@@ -100,6 +102,37 @@ class Service:
     def stored(self, event: Did) -> NewEvent:
         name, data, shape = self.codec.encode(event)
         return NewEvent(name, data, (), shape)
+
+    def copy(self) -> Path:
+        """A backup of the log as it is now."""
+        place = self.path.with_name(f"{self.name}-{next(self._copies)}.backup")
+        with closing(sqlite3.connect(self.path)) as log, closing(sqlite3.connect(place)) as backup:
+            log.backup(backup)
+        return place
+
+    def restore(self, backup: Path) -> None:
+        """Puts a backup in the place of the log, page by page, under the eyes of who has it open."""
+        with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(self.path)) as log:
+            source.backup(log)
+
+    def replace(self, backup: Path) -> None:
+        """Puts a copy of the backup's file in the place of the log's file."""
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        other = self.path.with_suffix(".other")
+        other.write_bytes(backup.read_bytes())
+        other.replace(self.path)
+
+    def is_of_this_history(self, at: messages.Position) -> bool:
+        with closing(sqlite3.connect(self.path)) as log:
+            (incarnation,) = log.execute("SELECT incarnation FROM syncline_event_log").fetchone()
+            proofs = log.execute("SELECT id FROM syncline_event WHERE position = ?", (at.n,)).fetchall()
+        return incarnation == at.incarnation and (at.n == 0 or proofs == [(at.proof,)])
+
+    def ends(self) -> set[int]:
+        """Where appends ended."""
+        with closing(sqlite3.connect(self.path)) as log:
+            return {0, *(end for (end,) in log.execute("SELECT append_end FROM syncline_event"))}
 
     def events(self) -> list[tuple[int, str, Did]]:
         with closing(SQLiteEventLog(str(self.path))) as log:
@@ -126,7 +159,7 @@ class Folded:
             else:
                 del rows[key]
 
-    def as_rows(self, relation: Published_) -> list[tuple[Any, ...]]:
+    def as_rows(self, relation: messages.Relation) -> list[tuple[Any, ...]]:
         rows = [tuple(row[name] for name in relation.column_names) for row in self.rows[relation.table].values()]
         return sorted(rows, key=repr)
 
@@ -169,9 +202,9 @@ class Model:
     def __init__(self, path: Path, services: Sequence[FollowedService], views: Sequence[View]) -> None:
         self.path, self.services, self.views = path, services, views
         self.lines: list[str] = []
-        self._open()
+        self.open()
 
-    def _open(self) -> None:
+    def open(self) -> None:
         self.store = SQLiteReadStore(str(self.path))
         self.store.take_over("test")
         captures = {service.name: service.capture for service in self.services}
@@ -187,7 +220,7 @@ class Model:
             if following.feed is not None:
                 following.feed.close()
         self.store.close()
-        self._open()
+        self.open()
 
     def step_until(self, is_over: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + TIMEOUT_S
@@ -212,7 +245,7 @@ class Model:
         relation = self.relation(service, table)
         return sorted(self.store.held(relation, None, None), key=repr)
 
-    def relation(self, service: str, table: str) -> Published_:
+    def relation(self, service: str, table: str) -> messages.Relation:
         return self.store.relations[f"{service}__{table}"]
 
     def assert_right(self, service: Service, held: Mapping[str, int] | None = None) -> None:
@@ -257,3 +290,26 @@ def random_operation(rng: random.Random) -> Operation:
 def random_event(rng: random.Random, *, may_fail: bool = False) -> Did:
     operations = [random_operation(rng) for _ in range(rng.randrange(4))]
     return Did(operations, fails=may_fail and rng.random() < 0.05)
+
+
+@contextmanager
+def small_steps() -> Iterator[None]:
+    """Everything that goes in steps goes in steps of a row or two, so that there is something between them."""
+    sizes = {
+        event_feed: {"BATCH_EVENTS": 3, "SCAN_ROWS": 2, "REPLAY_BUDGET_S": 0.0},
+        replay: {"SLICE_EVENTS": 2, "CACHED_ROWS": 2},
+        redo: {"COMPARE_ROWS": 2, "CHUNK_ROWS": 1, "LAST_STEP_EVENTS": 4},
+        event_look: {"SCAN_ROWS": 2},
+    }
+    before = {module: {name: getattr(module, name) for name in its} for module, its in sizes.items()}
+    try:
+        _set(sizes)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[Any, Mapping[str, Any]]) -> None:
+    for module, its in values.items():
+        for name, value in its.items():
+            setattr(module, name, value)

@@ -204,6 +204,7 @@ def test_rows_as_json_are_objects_with_what_is_known_of_their_age(app: StandIn) 
         "staleness_s": None,
         "exact": False,
         "notes": ["a note"],
+        "marked": [],
     }
     assert "of unknown age" in syncline("read", "order_board").stderr
     assert "inexact: " in syncline("read", "order_board").stderr

@@ -121,6 +121,14 @@ views = "views/*.sql"
     ]
 
 
+@pytest.mark.parametrize("capture", ["events", "outbox"])
+def test_a_service_of_events_is_told_to_be_placed_in_an_app(folder: Path, capture: str) -> None:
+    assert faults(folder, SERVICE.replace('"triggers"', f'"{capture}"') + READ_MODEL) == [
+        f"syncline.toml:4: capture '{capture}' is that of a service whose events are classes in Python: place it in an App, and "
+        "give that to the command line with --app; here, use 'triggers' or 'polling'"
+    ]
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

@@ -1,15 +1,20 @@
 """A table service of accounts for tests, and two processes over it: one that races with others, one that is killed."""
 
 import itertools
+import sqlite3
 import sys
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from syncline.errors import Rejected
-from syncline.messages import Receipt
+from syncline.messages import Position, Receipt, parse_token
 from syncline.stores.service_tables import TableSetup
+from syncline.stores.sqlite.source import describe
 from syncline.stores.sqlite.table_commands import SQLiteTables
+from syncline.stores.sqlite.triggers import TriggerFeed
 from syncline.write.commit import Answer, Request
 from syncline.write.tables import TableHandler, TableService
 
@@ -86,6 +91,53 @@ def request(service: TableService, command: Any, command_id: str | None = None) 
 def send(handler: TableHandler, command: Any, command_id: str | None = None, service: TableService = accounts) -> Answer:
     (answer,) = handler.handle([request(service, command, command_id)])
     return answer
+
+
+@dataclass(frozen=True)
+class Do:
+    """A command whose handler is its own."""
+
+    number: int = 0
+
+
+def service_doing(handler: Any, schema: str = "CREATE TABLE t (k INTEGER PRIMARY KEY, v)") -> TableService:
+    return TableService("own", schema=schema, handles={Do: handler}, publishes=[])
+
+
+def doing(tmp_path: Path, handler: Any, schema: str = "CREATE TABLE t (k INTEGER PRIMARY KEY, v)") -> Any:
+    service = service_doing(handler, schema)
+    opened = handler_of(service, tmp_path / "own.db")
+    try:
+        return send(opened, Do(), service=service)
+    finally:
+        opened.close()
+
+
+def rows(path: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def balances(path: Path) -> dict[str, int]:
+    return dict(rows(path, "SELECT account, cents FROM account"))
+
+
+def follow(path: Path, tables: Sequence[str] = accounts.publishes) -> Position:
+    """Follows the tables as a new read store does; where it begins."""
+    feed = TriggerFeed("ledger", str(path), "consumer", "read.db", lambda *_: [])
+    with closing(sqlite3.connect(path)) as connection:
+        relations = [describe(connection, "ledger", table) for table in tables]
+    feed.follow(relations)
+    position = feed.start()
+    feed.close()
+    return position
+
+
+def position_in(answer: Any) -> Position:
+    assert isinstance(answer, Receipt)
+    position = answer.token.positions["ledger"]
+    assert parse_token(str(answer.token)) == answer.token
+    return position
 
 
 def race(path: str, name: str, commands: int) -> None:

@@ -25,6 +25,7 @@ from syncline.messages import Receipt
 from syncline.places import Events, Placed, SQLite, Triggers
 from syncline.rows import Patch, Relation, Upsert
 from syncline.stores.sqlite.events import SQLiteEventLog
+from syncline.stores.sqlite.history import open_history
 from syncline.write.outbox import Outbox
 from syncline.write.tables import TableService
 
@@ -135,6 +136,8 @@ def test_events_of_one_transaction_are_one_append_however_they_were_recorded(pat
         connection.execute("ROLLBACK TO s")
         connection.execute("COMMIT")
     assert ends(path) == [3, 8, 11, 15, 16]
+    with closing(open_history(str(path), timeout_s=1.0)) as history:
+        assert [len(history.batch(after, 1)[2]) for after in (0, 3, 8, 11, 15)] == [3, 5, 3, 4, 1]
 
 
 def test_ids_and_metadata_are_stored_with_the_event(path: Path, connection: sqlite3.Connection) -> None:
@@ -249,7 +252,7 @@ def test_a_table_service_records_in_the_transaction_of_its_command(path: Path) -
         if command.cents == 0:
             raise Rejected("an order for nothing")
 
-    service = TableService("desk", "", {OrderPlaced: place}, ["orders"])
+    service = TableService("desk", schema="", handles={OrderPlaced: place}, publishes=["orders"])
     with closing(handler_of(service, path)) as handler:
         answers = [send(handler, OrderPlaced(str(n), n), service=service) for n in (0, 1, 0, 2)]
     assert [type(answer) for answer in answers] == [Rejected, Receipt, Rejected, Receipt]
@@ -381,6 +384,13 @@ def test_django_outside_of_a_transaction_is_refused(on_django: Path) -> None:
     with pytest.raises(StoreError, match=r"no transaction is open.*transaction\.atomic\(\)"):
         shop.record(django_connection, PLACED)
     assert names(on_django) == []
+
+
+def test_django_records_while_it_logs_its_queries(on_django: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections["default"], "force_debug_cursor", True)
+    with transaction.atomic():
+        shop.record(django_connection, PLACED)
+    assert names(on_django) == ["OrderPlaced"]
 
 
 def test_django_without_autocommit_records(on_django: Path) -> None:

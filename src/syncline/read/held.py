@@ -14,33 +14,36 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What of one view depends on streams that are held back.
+    """What of an answer depends on streams that are held back.
 
-    `letters` are those of the services that it reads; `pieces` the partition keys of its rows that depend on them. `is_untold`:
-    what the streams would add may belong to any of its rows.
+    `letters` are those of the services that the view reads; `marked` the keys of the rows that depend on them. `is_untold`: what
+    the streams would add may belong to any row of the view.
     """
 
     letters: Sequence[DeadLetter] = ()
-    pieces: frozenset[Key] = frozenset()
+    marked: Sequence[Key] = ()
     is_untold: bool = False
 
-    def note(self, marked: int) -> tuple[str, ...]:
-        """What every read of the view says; `marked` rows of the answer depend on a stream."""
+    def note(self) -> tuple[str, ...]:
+        """What every read of the view says."""
         if not self.letters:
             return ()
-        amount = {0: "no row of this answer is known to depend", 1: "1 row of this answer depends"}
-        depends = amount.get(marked, f"{marked:,} rows of this answer depend")
+        marked = self.marked
+        amount = {0: "no row of this answer is known to depend on it", 1: "1 row of this answer depends on it"}
+        depends = amount.get(len(marked), f"{len(marked):,} rows of this answer depend on it")
+        if marked:
+            depends += f": {', '.join(map(str, marked[:SHOWN]))}{', …' if len(marked) > SHOWN else ''}"
         untold = "; what it would add may belong to any row" if self.is_untold else ""
-        return (f"held back: {told(self.letters)}; {depends} on it{untold}",)
+        return (f"held back: {told(self.letters)}; {depends}{untold}",)
 
-    def refusal(self, token: Token, current: Token, marked: Sequence[Key], *, has_row: bool) -> str | None:
+    def refusal(self, token: Token, current: Token, *, has_row: bool) -> str | None:
         """Why a read with `token` at the vector `current` is refused; None when it is not.
 
-        `marked` are the rows found that depend on a stream. `has_row`: one row was asked for by its key, and is there.
+        `has_row`: one row was asked for by its key, and is there.
         """
         asked = _asked_for(self.letters, token, current)
-        if marked:
-            return f"row {marked[0]} depends on {told(self.letters)}"
+        if self.marked:
+            return f"row {self.marked[0]} depends on {told(self.letters)}"
         if asked and not has_row:
             return f"a row may be missing that waits for {told(asked)}"
         if asked and self.is_untold:

@@ -15,7 +15,6 @@ from syncline.messages import DeadLetter, Key, Position, Relation, Row, Token
 from syncline.move.freshness import Checkpoint, staleness, unreached
 from syncline.read.definition import Definition
 from syncline.read.held import Held
-from syncline.read.maintain.plan import ViewPlan
 from syncline.read.maintain.schema import affinity
 from syncline.read.view import suggestion
 
@@ -90,9 +89,9 @@ class StoreReader(Protocol):
 
     def parked(self) -> Sequence[ParkedKey]: ...
 
-    def dead_letters(self) -> Sequence[DeadLetter]: ...
+    def held_streams(self) -> Sequence[DeadLetter]: ...
 
-    def marked(self, view: str) -> tuple[frozenset[Key], bool]: ...
+    def marked(self, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]: ...
 
     def rows(
         self,
@@ -252,8 +251,7 @@ def _rows(reader: StoreReader, wanted: Wanted) -> ReadResult:
     order = [(_column(definition, name.removeprefix("-")), name.startswith("-")) for name in wanted.order_by]
     where = [(_column(definition, name), _meant(definition, name, value)) for name, value in conditions]
     order = order or [(name, False) for name in plan.key if name in plan.visible]
-    held = _held(reader, plan, services)
-    rows, marked = _marked_rows(reader, definition, held, where, order, wanted.limit)
+    rows, held = _with_marks(reader, definition, services, where, order, wanted.limit)
     vector = {feed.service: feed.checkpoint for feed in feeds if feed.service in services}
     token = Token({name: at.position for name, at in vector.items() if at.position is not None})
     parked = [each for each in reader.parked() if _concerns(each.view, wanted.view, reader)]
@@ -262,7 +260,7 @@ def _rows(reader: StoreReader, wanted: Wanted) -> ReadResult:
         shown = ", ".join(str(each.key) for each in parked[:3])
         notes.append(f"set aside and not up to date: {_pieces(len(parked))} of it ({shown}): {parked[0].error}")
     if wanted.at_least is not None:
-        reason = held.refusal(wanted.at_least, token, marked, has_row=wanted.key is not None and bool(rows))
+        reason = held.refusal(wanted.at_least, token, has_row=wanted.key is not None and bool(rows))
         if reason is not None:
             raise NotReady(f"no token is reached in view '{wanted.view}': {reason}. {HELD_ADVICE}")
     return ReadResult(
@@ -271,32 +269,29 @@ def _rows(reader: StoreReader, wanted: Wanted) -> ReadResult:
         token,
         staleness(vector, services, time.time()),
         all(at.is_exact for at in vector.values()),
-        (*notes, *held.note(len(marked))),
-        tuple(marked),
+        (*notes, *held.note()),
+        tuple(held.marked),
     )
 
 
-def _held(reader: StoreReader, plan: ViewPlan, services: frozenset[str]) -> Held:
-    letters = [letter for letter in reader.dead_letters() if letter.service in services]
-    return Held(letters, *reader.marked(plan.name)) if letters else Held()
-
-
-def _marked_rows(
+def _with_marks(
     reader: StoreReader,
     definition: Definition,
-    held: Held,
+    services: frozenset[str],
     where: Sequence[tuple[str, Sequence[object]]],
     order: Sequence[tuple[str, bool]],
     limit: int | None,
-) -> tuple[list[Row], list[Key]]:
-    """The rows that are asked for, and the keys of those that depend on a stream held back."""
+) -> tuple[list[Row], Held]:
+    """The rows that are asked for, and what of them depends on streams that are held back."""
     plan = definition.own_plan
-    if not held.pieces:
-        return reader.rows(plan.name, plan.visible, where, order, limit), []
+    letters = [letter for letter in reader.held_streams() if letter.service in services]
+    if not letters:
+        return reader.rows(plan.name, plan.visible, where, order, limit), Held()
     width, size = len(plan.visible), len(plan.partition_columns)
     found = reader.rows(plan.name, (*plan.visible, *plan.partition_columns, *definition.view.key), where, order, limit)
-    marked = [row[width + size :] for row in found if row[width : width + size] in held.pieces]
-    return [row[:width] for row in found], marked
+    marks, is_untold = reader.marked(plan.name, [row[width : width + size] for row in found])
+    marked = [row[width + size :] for row, is_marked in zip(found, marks, strict=True) if is_marked]
+    return [row[:width] for row in found], Held(letters, marked, is_untold)
 
 
 def _refuse_parked(reader: StoreReader, wanted: Wanted, definition: Definition) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from syncline.errors import StoreError, Unavailable
 from syncline.messages import Receipt
+from syncline.write.future import receipt_future
 
 GROUP_MAX: Final = 512
 """How many commands are handed over at once, at most."""
@@ -31,7 +32,7 @@ class Request:
     digest: int = 0
     metadata: str | None = None
     expected_version: int | None = None
-    future: "Future[Receipt]" = field(default_factory=Future)
+    future: "Future[Receipt]" = field(default_factory=receipt_future)
 
 
 Answer: TypeAlias = Receipt | Exception

@@ -283,8 +283,9 @@ class Decider:
         try:
             if request.expected_version is not None:
                 self._expect(request, stream, expected)
-            events = decided(service, held.state, command)
-            stored = tuple(self._new_event(event) for event in events)
+            encoded = tuple(map(self._encode, decided(service, held.state, command)))
+            events = tuple(event for *_, event in encoded)  # as they will be read back, so that memory is as the log
+            stored = tuple(self._new_event(*each) for each in encoded)
             state = fold(service, held.state, events)
         except Exception as error:
             proof = Append(stream, (), condition, decided_at=self._head, knows=knows)
@@ -325,8 +326,7 @@ class Decider:
                 stream, request.expected_version, version, "read it again and decide whether the command still makes sense"
             )
 
-    def _new_event(self, event: Any) -> NewEvent:
-        name, data, shape = self._encode(event)
+    def _new_event(self, name: str, data: str, shape: int, event: Any) -> NewEvent:
         return NewEvent(name, data, self._tags_of(event), shape) if self._tags is not None else NewEvent(name, data, (), shape)
 
     def _tags_of(self, event: Any) -> tuple[str, ...]:

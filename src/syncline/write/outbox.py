@@ -101,7 +101,7 @@ class Outbox:
         return publish(self.name, self._codec, self.relations, self.rows)
 
     def _stored(self, event: object, at: float, command_id: str | None, metadata: str | None) -> OutboxEvent:
-        name, data, shape = self._codec.encode(event)
+        name, data, shape, _ = self._codec.encode(event)
         value = getattr(event, self.key)
         if value is None or value == "":
             raise InvalidEvent(name, f"$.{self.key}", "it is empty, and names what the event is about")

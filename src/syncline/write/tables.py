@@ -5,7 +5,7 @@ Nothing is known here of databases: the store gives the transaction and says wha
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from syncline.codec import CommandCodec, classes_of
@@ -16,7 +16,7 @@ from syncline.stores.service_tables import Done, TableOutcome, TableRequest, Tab
 from syncline.write.commit import Answer, Request
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableService:
     """A service with tables of its own, of which it publishes some as they are.
 
@@ -29,7 +29,7 @@ class TableService:
     are enforced. Raises InvalidDefinition, with every fault, for what does not fit together.
     """
 
-    name: str
+    name: str = field(kw_only=False)
     schema: str
     handles: Mapping[type, Callable[[Any, Any], object]]
     publishes: Sequence[str]

@@ -5,7 +5,7 @@ They change with the rows, in the transaction that applies a batch. `HeldBack` m
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from syncline.messages import Batch, DeadLetter, Key, Position
@@ -25,13 +25,13 @@ def create_dead_letters(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
 
 
-def read_dead_letters(connection: sqlite3.Connection) -> list[DeadLetter]:
+def read_dead_letters(connection: sqlite3.Connection, *, with_keys: bool = True) -> list[DeadLetter]:
     """Every stream that is held back, those longest held first; none in a store that no version with dead letters opened."""
     if not _is_there(connection):
         return []
     rows = connection.execute(_SQL["select_dead_letters"])
     return [
-        DeadLetter(service, stream, position, event, error, since, _load_keys(keys))
+        DeadLetter(service, stream, position, event, error, since, _load_keys(keys) if with_keys else frozenset())
         for service, stream, position, event, error, since, keys in rows
     ]
 
@@ -43,12 +43,14 @@ def read_dropped(connection: sqlite3.Connection, service: str) -> frozenset[int]
     return frozenset(position for (position,) in connection.execute(_SQL["select_dropped"], {"service": service}))
 
 
-def read_marked(connection: sqlite3.Connection, view: str) -> tuple[frozenset[Key], bool]:
-    """The partition keys of a stored view that are marked, and whether rows may be concerned of which it cannot be told."""
+def read_marked(connection: sqlite3.Connection, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]:
+    """For each of these pieces of a stored view whether it is marked, and whether any of its rows may be concerned."""
     if not _is_there(connection):
-        return frozenset(), False
-    found = {key for (key,) in connection.execute(_SQL["select_marked_of"], {"view": view})}
-    return frozenset(load_key(key) or () for key in found if key), "" in found
+        return [False] * len(pieces), False
+    keys = [dump_key(piece) or "" for piece in pieces]
+    found = connection.execute(_SQL["select_marked_of"], {"view": view, "keys": json.dumps(["", *dict.fromkeys(keys)])})
+    marked = {key for (key,) in found}
+    return [key in marked for key in keys], "" in marked
 
 
 class HeldBack:
@@ -82,6 +84,7 @@ class HeldBack:
 
     def releasing(self, service: str, stream: str, *, skip: bool) -> None:
         """The stream is to be tried again; with `skip`, the batch that does so drops the event that it is held back by."""
+        self._dropping.pop((service, stream), None)
         if skip:
             self._dropping[service, stream] = self.letters[service, stream].position
 

@@ -67,8 +67,8 @@ DELETE FROM syncline_dropped WHERE service = :service
 SELECT view, key FROM syncline_marked
 
 -- select_marked_of --
--- What is marked of one view.
-SELECT key FROM syncline_marked WHERE view = :view
+-- Which of these keys of one view are marked.
+SELECT m.key FROM json_each(:keys) AS wanted JOIN syncline_marked AS m ON m.view = :view AND m.key = wanted.value
 
 -- insert_marked --
 -- A piece that depends on a stream held back since this batch, or since rows changed.

@@ -13,10 +13,15 @@ SELECT l.incarnation,
 
 -- select_end --
 -- Where a batch ends that holds the event at a position: at the last event that was stored with it; its id, and when that was.
-SELECT last.position, last.id, last.at
-  FROM syncline_event AS one
-  JOIN syncline_event AS last ON last.position = one.append_end
- WHERE one.position = :position
+-- What an outbox recorded one after the other in one transaction is a chain of ends.
+  WITH RECURSIVE ends(position) AS (
+         SELECT append_end FROM syncline_event WHERE position = :position
+          UNION
+         SELECT e.append_end FROM ends JOIN syncline_event AS e ON e.position = ends.position
+       )
+SELECT position, id, at
+  FROM syncline_event
+ WHERE position = (SELECT max(position) FROM ends)
 
 -- select_events --
 -- Consecutive events after a position.

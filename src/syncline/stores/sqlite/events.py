@@ -7,6 +7,7 @@ before `append` returns. Several processes may append to one log.
 import json
 import random
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +33,10 @@ from syncline.stores.statements import load_statements
 
 FORMAT = 1
 BUSY_TIMEOUT_S = 5.0
+RETRY_S = 0.005
 CHECKPOINT_PAGES = 4_000
+"""Pages of write-ahead log before the writer checkpoints."""
+CACHE_KIB = 65_536
 MAX_POSITION = 2**63 - 1
 
 SQL = load_statements("syncline.stores.sqlite", "events.sql")
@@ -167,7 +171,7 @@ class SQLiteEventLog:
             version = batch.versions[append.stream] = condition.expected_version
         if condition.expected_version not in (ANY, version):
             return False
-        if batch.refused.get(append.stream, index) < append.knows:
+        if condition.expected_version != ANY and batch.refused.get(append.stream, index) < append.knows:
             return False  # the version fits, but counts an event that was not stored
         query = condition.none_match
         if query is None:
@@ -349,13 +353,27 @@ def open_log_file(path: str) -> sqlite3.Connection:
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=512, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Processes that make one log meet here, and SQLite does not wait by itself for a change of the journal mode."""
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > until:
+                raise
+        time.sleep(RETRY_S)
 
 
 def create_log(connection: sqlite3.Connection, path: str, *, by_type: bool = False) -> None:

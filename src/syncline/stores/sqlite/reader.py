@@ -137,14 +137,18 @@ class SQLiteReader:
         """Every stream that is held back, those longest held first."""
         return read_dead_letters(self._connection)
 
+    def held_streams(self) -> list[DeadLetter]:
+        """The same without the keys that depend on them."""
+        return read_dead_letters(self._connection, with_keys=False)
+
     def held_back(self, service: str) -> tuple[list[DeadLetter], frozenset[int]]:
         """The service's streams that are held back, and the positions of its events that were dropped."""
         found = [letter for letter in read_dead_letters(self._connection) if letter.service == service]
         return found, read_dropped(self._connection, service)
 
-    def marked(self, view: str) -> tuple[frozenset[Key], bool]:
-        """The partition keys of a view's rows that depend on what is held back, and whether it cannot be told of others."""
-        return read_marked(self._connection, view)
+    def marked(self, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]:
+        """Which of these pieces of a view depend on what is held back, and whether any of its rows may."""
+        return read_marked(self._connection, view, pieces)
 
     def count(self, table: str) -> int:
         return int(self._connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])

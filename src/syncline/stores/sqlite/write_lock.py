@@ -46,7 +46,9 @@ class WriteLock:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        os.close(self._file)
+        file, self._file = self._file, -1
+        if file >= 0:  # a second close must not hit a file that has got the number since
+            os.close(file)
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + LOCK_TIMEOUT_S

@@ -53,6 +53,16 @@ def test_a_query_finds_just_the_events_that_match(log: EventLog, asked: Query, p
     assert [each.position for each in log.read(query=asked)] == positions
 
 
+def test_several_queries_are_read_in_one_call_each_after_a_position_of_its_own(log: EventLog) -> None:
+    stored(log, *HISTORY)
+    asked = {each: after for each, _ in MATCHING.values() for after in [len(each.items)]}
+    found = log.read_queries(asked, 4)
+    for each, positions in MATCHING.values():
+        rows = found.get(each, [])
+        assert [row.position for row in rows] == [at for at in positions if asked[each] < at <= 4]
+        assert [row.name for row in rows] == [HISTORY[row.position - 1].events[0].name for row in rows]
+
+
 @each_query
 def test_an_append_is_refused_where_an_event_matches_and_accepted_where_none_does(
     log: EventLog, asked: Query, positions: list[int]

@@ -25,6 +25,13 @@ def test_everything_is_there_after_a_restart(log: EventLog, open_log: Callable[[
     assert (again.incarnation, again.head().n) == (incarnation, 3)
 
 
+def test_closing_twice_is_harmless(log: EventLog, open_log: Callable[[], EventLog]) -> None:
+    log.close()
+    other = open_log()
+    log.close()
+    stored(other, append("a", "A1"))
+
+
 def test_a_second_writer_sees_what_the_first_stored_and_goes_on_from_there(
     log: EventLog, open_log: Callable[[], EventLog]
 ) -> None:

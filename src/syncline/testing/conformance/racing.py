@@ -57,6 +57,27 @@ def test_many_long_races_between_processes_have_one_winner_each(subject: Subject
     assert_one_winner(log, races, in_processes(subject, races))
 
 
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_new_log_that_many_open_at_the_same_moment_is_one_log(subject: Subject, attempt: int) -> None:
+    races = [Race(f"t{number}", 1, "version", is_shared=False) for number in range(8)]
+    barrier = threading.Barrier(len(races))
+
+    def run(race: Race) -> str:
+        barrier.wait()
+        log = subject.open()
+        try:
+            assert list(race.run(log, barrier.wait)) == ["won"]
+            return log.incarnation
+        finally:
+            log.close()
+
+    with ThreadPoolExecutor(len(races)) as pool:
+        assert len(set(pool.map(run, races))) == 1
+    log = subject.open()
+    assert [each.position for each in log.read()] == list(range(1, 9))
+    log.close()
+
+
 @pytest.mark.requires("processes")
 def test_positions_only_rise_for_a_reader_that_polls_while_others_write(
     subject: Subject, open_log: Callable[[], EventLog], log: EventLog
