@@ -143,7 +143,7 @@ def _write_log(path: Path, orders: int) -> int:
     with closing(SQLiteEventLog(str(path))) as log:
         appends: list[Append] = []
         for stream, event in _history(rng, orders):
-            name, data, shape = CODEC.encode(event)
+            name, data, shape, _ = CODEC.encode(event)
             appends.append(Append(stream, (NewEvent(name, data, (), shape),)))
             if len(appends) == 5_000:
                 log.append(appends)

@@ -140,6 +140,8 @@ class App:
                 failures.append(error)
                 stop.set()
 
+        if not self._followers:
+            raise NotFound("there is nothing to follow: no view is placed in this App; add one: view.on(SQLite(\"read.db\"))")
         first, *others = self._followers.values()
         threads = [threading.Thread(target=follow, args=(each,), name=f"relay-{each.model.name}") for each in others]
         for thread in threads:
@@ -295,7 +297,8 @@ class App:
             views += of_views
             relays.append(f"running ({holder})" if running else "not running")
         names = [model.name for model in self.config.read_models]
-        relay = relays[0] if len(relays) == 1 else "; ".join(f"{name}: {r}" for name, r in zip(names, relays, strict=True))
+        several = "; ".join(f"{name}: {relay}" for name, relay in zip(names, relays, strict=True))
+        relay = relays[0] if len(relays) == 1 else several or "nothing to follow"
         return Status(tuple(feeds), tuple(views), relay, tuple(writing_status(self._writing.values())))
 
     # -- inside --------------------------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """Opens what handles commands: a decider over an event log, or a table service over its own tables."""
 
 from collections.abc import Callable
-from contextlib import closing
 
 from syncline.composing import Writing
 from syncline.config import ServiceConfig
 from syncline.messages import Token
 from syncline.stores.service_tables import TableSetup
 from syncline.stores.sqlite.events import SQLiteEventLog
+from syncline.stores.sqlite.history import open_history
+from syncline.stores.sqlite.source import READ_TIMEOUT_S
 from syncline.stores.sqlite.table_commands import SQLiteTables
 from syncline.write.commit import Handler
 from syncline.write.decider import Decider, EventService
@@ -31,8 +32,7 @@ def prepare_tables(writing: Writing) -> None:
 
 def prepare_outbox(config: ServiceConfig) -> None:
     """Makes the log that a service's own transactions record events in, where it is not yet."""
-    with closing(SQLiteEventLog(config.database)):
-        pass
+    open_history(config.database, timeout_s=READ_TIMEOUT_S).close()
 
 
 def _open_tables(service: TableService, config: ServiceConfig) -> SQLiteTables:

@@ -1,4 +1,4 @@
-"""What can be imported is what is said to be: the package's public names, for type checkers, at run time, and in the reference."""
+"""What can be imported is what is said to be: public names at run time, for type checkers, and in the reference."""
 
 import ast
 import inspect
@@ -49,7 +49,8 @@ def test_the_reference_describes_every_public_name_and_no_other() -> None:
     headings = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
     in_headings = {name for heading in headings for name in re.findall(r"`(\w+)`", heading)}
     expected, tested = (_section(heading) for heading in ("Expect", "Test"))
-    in_tables = {name for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", expected + tested, re.MULTILINE) for name in _names(row)}
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", expected + tested, re.MULTILINE)
+    in_tables = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert in_headings | in_tables == {*syncline.__all__, *syncline.testing.__all__}
     assert not in_headings & in_tables
 
@@ -79,7 +80,3 @@ def _section(heading: str) -> str:
     _, _, rest = PAGE.partition(f"\n## {heading}\n")
     assert rest, heading
     return rest.partition("\n## ")[0]
-
-
-def _names(row: str) -> list[str]:
-    return re.findall(r"`(\w+)`", row)

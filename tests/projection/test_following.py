@@ -27,8 +27,6 @@ class Story:
 
     def tell(self, steps: int, *, may_restore: bool = False) -> None:
         happenings: list[tuple[int, Callable[[], None]]] = [
-            (may_restore, self.back_up),
-            (2 * may_restore, self.restore),
             (6, self.append),
             (8, self.step),
             (2, self.settle),
@@ -36,6 +34,7 @@ class Story:
             (1, self.define),
             (1, self.replay),
             (1, self.damage),
+            *([(1, self.back_up), (2, self.restore)] if may_restore else []),
         ]
         weights = [weight for weight, _ in happenings]
         for _ in range(steps):
@@ -110,8 +109,8 @@ class Story:
             key = tuple(row[index] for index in relation.key_indexes)
             where = " AND ".join(f"{name} = ?" for name in relation.key)
             self.model.store._connection.execute(f"DELETE FROM shop__{relation.table} WHERE {where}", key)
-            self.is_rewritten = True
             self.model.relay.mark(relation, [key])
+            self.settle()
 
     def check_cut(self) -> None:
         """Whatever was applied last, live mirrors are those of one position, where an append ended."""

@@ -26,7 +26,7 @@ def projection_of(rules: Rules, pruned: dict[str, tuple[str, ...]] | None = None
 
 
 def stored(position: int, event: Did, stream: str = "one") -> StoredEvent:
-    name, data, shape = CODEC.encode(event)
+    name, data, shape, _ = CODEC.encode(event)
     return position, stream, name, shape, data
 
 

@@ -100,7 +100,7 @@ class Service:
         return outcome.position  # type: ignore[union-attr]
 
     def stored(self, event: Did) -> NewEvent:
-        name, data, shape = self.codec.encode(event)
+        name, data, shape, _ = self.codec.encode(event)
         return NewEvent(name, data, (), shape)
 
     def copy(self) -> Path:

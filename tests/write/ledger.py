@@ -7,6 +7,7 @@ from typing import Any
 
 from syncline import EventService, Rejected
 from syncline.events import Recorded
+from syncline.stores.event_log import StoredRow
 from syncline.stores.sqlite.events import SQLiteEventLog
 from syncline.write.decider import decided, fold
 
@@ -131,3 +132,14 @@ def appends_of(events: list[Recorded]) -> Iterator[list[Recorded]]:
         size = rest[0].append_end - rest[0].position + 1
         yield rest[:size]
         rest = rest[size:]
+
+
+class Counting(SQLiteEventLog):
+    """Counts the events that it gives to be folded."""
+
+    read_rows = 0
+
+    def read_streams(self, after: Mapping[str, int]) -> dict[str, list[StoredRow]]:
+        found = super().read_streams(after)
+        self.read_rows += sum(map(len, found.values()))
+        return found

@@ -10,9 +10,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -80,6 +80,18 @@ class Sender:
     def _rest(self) -> dict[str, list[Any]]:
         assert self.process.stdout is not None
         return _outcomes(self.process.stdout.read().splitlines(keepends=True))
+
+
+def in_processes(path: str, service: str, batches: Sequence[Sequence[tuple[str, Any]]]) -> dict[str, list[Any]]:
+    """The outcomes of these commands, each batch sent by a process of its own at the same time."""
+    module = "ledger" if service == "ledger" else "campus"
+    with ExitStack() as stack:
+        senders = [stack.enter_context(Sender(path, f"tests.write.{module}.{service}")) for _ in batches]
+        for sender in senders:
+            sender.wait_ready()
+        for sender, batch in zip(senders, batches, strict=True):
+            sender.send(batch)
+        return {command_id: outcome for sender in senders for command_id, outcome in sender.end().items()}
 
 
 def _outcomes(lines: Iterable[str]) -> dict[str, list[Any]]:

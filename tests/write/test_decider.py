@@ -1,14 +1,11 @@
 """Deciding commands, whoever else writes: the log is always that of some serial order, and every answer is true of it."""
 
-import json
 import random
-import sqlite3
 import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, make_dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,13 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.write import campus
 from tests.write.campus import Bill, Join, Leave, Offer, Register, Release
-from tests.write.ledger import Close, Deposit, Deposited, Withdraw, appends_of, assert_is_serial, evolve, ledger, recorded
-from tests.write.sender import Sender
+from tests.write.ledger import Close, Counting, Deposit, Withdraw, appends_of, assert_is_serial, ledger, recorded
+from tests.write.sender import in_processes
 
 from syncline import App, Conflict, EventService, Receipt, Rejected, SQLite
-from syncline.errors import Unavailable
 from syncline.events import Append, Recorded
-from syncline.stores.event_log import Outcome, StoredRow
+from syncline.stores.event_log import Outcome
 from syncline.stores.sqlite.events import SQLiteEventLog
 from syncline.testing.memory import memory_folder
 from syncline.write.commit import Answer, Request
@@ -208,18 +204,6 @@ def test_processes_that_send_at_the_same_time_give_a_serial_history(
     assert len(outcomes) == 450
 
 
-def in_processes(path: str, service: str, batches: Sequence[Sequence[tuple[str, Any]]]) -> dict[str, list[Any]]:
-    """The outcomes of these commands, each batch sent by a process of its own at the same time."""
-    module = "ledger" if service == "ledger" else "campus"
-    with ExitStack() as stack:
-        senders = [stack.enter_context(Sender(path, f"tests.write.{module}.{service}")) for _ in batches]
-        for sender in senders:
-            sender.wait_ready()
-        for sender, batch in zip(senders, batches, strict=True):
-            sender.send(batch)
-        return {command_id: outcome for sender in senders for command_id, outcome in sender.end().items()}
-
-
 def random_command(service: str, rng: random.Random) -> Any:
     account, cents = rng.choice("abc"), rng.randint(1, 12)
     course, student = f"c{rng.randint(1, 6)}", f"s{rng.randint(1, 4)}"
@@ -231,50 +215,6 @@ def random_command(service: str, rng: random.Random) -> Any:
         "invoices": [Bill(f"o-{cents}", cents)],
     }
     return rng.choice(of_service[service])
-
-
-# -- what dynamic consistency boundaries are for -----------------------------------------------------------------------
-
-
-def test_a_name_is_given_to_one_of_all_who_ask_for_it_in_several_processes(tmp_path: Path) -> None:
-    path = str(tmp_path / "events.db")
-    batches = [[(f"p{p}-{n}", Register(f"name-{n}", f"p{p}")) for n in range(120)] for p in range(3)]
-    outcomes = in_processes(path, "names", batches)
-    owners = {each.tags: json.loads(each.data)["email"] for each in recorded(path)}
-    assert len(recorded(path)) == len(owners) == 120
-    for n in range(120):
-        told = [f"p{p}" for p in range(3) if outcomes[f"p{p}-{n}"][0] == "receipt"]
-        assert told == [owners[(f"name:name-{n}",)]]
-        assert sum(outcomes[f"p{p}-{n}"] == ["Rejected", f"the name 'name-{n}' is taken"] for p in range(3)) == 2
-
-
-def test_a_course_never_has_more_students_than_seats_nor_a_student_too_many_courses(tmp_path: Path) -> None:
-    path, rng = str(tmp_path / "events.db"), random.Random(8)
-    with App(campus.seats.on(SQLite(path))) as app:
-        for number in range(10):
-            app.send(Offer(f"c{number}", 4))
-    asked = [Join(f"c{course}", f"s{student}") for course in range(10) for student in range(20)]
-    rng.shuffle(asked)
-    commands = [(f"{command.course}-{command.student}", command) for command in asked]
-    outcomes = in_processes(path, "seats", [commands[number::3] for number in range(3)])
-    joined = [json.loads(each.data) for each in recorded(path) if each.name == "Joined"]
-    of_course = Counter(each["course"] for each in joined)
-    of_student = Counter(each["student"] for each in joined)
-    assert max(of_course.values()) == 4
-    assert max(of_student.values()) <= campus.MOST_COURSES
-    assert len(joined) == sum(outcome[0] == "receipt" for outcome in outcomes.values())
-    turned_away = [command for command_id, command in commands if outcomes[command_id][0] == "Rejected"]
-    for command in turned_away:
-        assert of_course[command.course] == 4 or of_student[command.student] == campus.MOST_COURSES
-
-
-def test_invoice_numbers_have_no_gap_and_none_is_given_twice(tmp_path: Path) -> None:
-    path = str(tmp_path / "events.db")
-    batches = [[(f"p{p}-{n}", Bill(f"o-{p}-{n}", n)) for n in range(100)] for p in range(3)]
-    outcomes = in_processes(path, "invoices", batches)
-    assert {outcome[0] for outcome in outcomes.values()} == {"receipt"}
-    assert [json.loads(each.data)["number"] for each in recorded(path)] == list(range(1, 301))
-    assert {each.version for each in recorded(path)} == {1}, "each invoice is in the stream of its order"
 
 
 # -- one decider -------------------------------------------------------------------------------------------------------
@@ -337,17 +277,6 @@ def test_a_state_that_others_wrote_to_is_read_on_from_where_it_was(tmp_path: Pat
     assert log.read_rows == 2
 
 
-class Counting(SQLiteEventLog):
-    """Counts the events that it gives to be folded."""
-
-    read_rows = 0
-
-    def read_streams(self, after: Mapping[str, int]) -> dict[str, list[StoredRow]]:
-        found = super().read_streams(after)
-        self.read_rows += sum(map(len, found.values()))
-        return found
-
-
 def test_a_state_in_memory_is_the_one_that_the_stored_events_give(tmp_path: Path) -> None:
     # The event says tuple, decide gives a list that it keeps: what is folded must be what will be read after a restart.
     kept: list[int] = [1]
@@ -378,96 +307,3 @@ def test_a_state_in_memory_is_the_one_that_the_stored_events_give(tmp_path: Path
 @dataclass(frozen=True)
 class Numbers:
     numbers: tuple[int, ...]
-
-
-# -- snapshots ---------------------------------------------------------------------------------------------------------
-
-snapped = replace(ledger, snapshot_every=10)
-
-
-def deposit(path: str, service: EventService, count: int) -> int:
-    """Sends deposits by a decider of its own. Returns how many events it had to read."""
-    with closing(Counting(path)) as log:
-        decider = Decider(service, log, lambda: 1.0)
-        for _ in range(count):
-            (answer,) = decider.handle([Request(Deposit("a", 1), f"c-{log.head().n}", is_fresh=True)])
-            assert isinstance(answer, Receipt)
-            assert answer.events == (Deposited(1, answer.version),)
-        return log.read_rows
-
-
-def snapshots(path: str) -> list[Any]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute("SELECT stream, version, fingerprint, state FROM syncline_snapshot").fetchall()
-
-
-def test_a_snapshot_spares_reading_the_events_before_it(tmp_path: Path) -> None:
-    path = str(tmp_path / "events.db")
-    assert deposit(path, snapped, 25) == 0
-    ((stream, version, _, state),) = snapshots(path)
-    assert (stream, version, json.loads(state)) == ("ledger-a", 20, {"balance": 20, "entries": 20, "is_open": True})
-    assert deposit(path, snapped, 1) == 5
-
-
-def test_a_snapshot_that_was_deleted_changes_nothing(tmp_path: Path) -> None:
-    path = str(tmp_path / "events.db")
-    deposit(path, snapped, 25)
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DELETE FROM syncline_snapshot")
-    assert deposit(path, snapped, 1) == 25
-
-
-OTHERS = {
-    "a state_version that was raised": replace(snapped, state_version=2),
-    "an evolve that does something else": replace(
-        snapped, evolve=lambda account, event: replace(evolve(account, event), entries=0)
-    ),
-    "a state of another shape": replace(
-        snapped,
-        initial=make_dataclass("Account", [("balance", int, 0), ("note", str, "")], frozen=True)(),
-        decide=lambda account, command: [Deposited(command.cents, account.balance + command.cents)],
-        evolve=lambda account, event: replace(account, balance=event.balance),
-    ),
-}
-
-
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_a_snapshot_of_another_definition_is_not_used_and_gives_way(tmp_path: Path, other: EventService) -> None:
-    path = str(tmp_path / "events.db")
-    deposit(path, snapped, 25)
-    ((_, _, fingerprint, _),) = snapshots(path)
-    assert deposit(path, other, 5) == 25
-    ((_, version, now, _),) = snapshots(path)
-    assert version == 30 and now != fingerprint
-    assert deposit(path, other, 1) == 0
-
-
-def test_a_snapshot_that_cannot_be_stored_is_told_and_the_command_is_answered(tmp_path: Path) -> None:
-    path = str(tmp_path / "events.db")
-
-    class Full(SQLiteEventLog):
-        def save_snapshots(self, snapshots: Sequence[tuple[str, int, str, str]]) -> None:
-            raise Unavailable("event log: database or disk is full")
-
-    with closing(Full(path)) as log, pytest.warns(UserWarning, match="disk is full"):
-        answers = Decider(snapped, log, lambda: 1.0).handle([Request(Deposit("a", 1), f"c-{n}") for n in range(12)])
-    assert all(isinstance(answer, Receipt) for answer in answers)
-    assert len(recorded(path)) == 12
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 30), st.booleans()), min_size=1, max_size=6))
-@settings(max_examples=40, deadline=None)
-def test_with_snapshots_the_history_is_the_same_as_without(turns: list[tuple[str, int, bool]]) -> None:
-    with TemporaryDirectory(dir=memory_folder()) as folder:
-        path, sent = f"{folder}/events.db", dict[str, Any]()
-        for account, count, are_deleted in turns:
-            with closing(SQLiteEventLog(path)) as log:
-                requests = []
-                for number in range(count):
-                    sent[f"c-{len(sent)}"] = (Withdraw if number % 3 == 2 else Deposit)(account, 1)
-                    requests.append(Request(sent[f"c-{len(sent) - 1}"], f"c-{len(sent) - 1}"))
-                Decider(replace(ledger, snapshot_every=3), log, lambda: 1.0).handle(requests)
-            if are_deleted:
-                with closing(sqlite3.connect(path)) as connection, connection:
-                    connection.execute("DELETE FROM syncline_snapshot")
-        assert_is_serial(ledger, recorded(path), sent)

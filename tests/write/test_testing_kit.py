@@ -47,9 +47,7 @@ def test_other_events_than_expected_are_told_with_their_difference() -> None:
         "    CancelOrder(order_id='o-1', reason='no need')",
         "gave other events than expected (+ is one too many, - is missing)",
         "    - OrderCancelled(order_id='o-1', reason='no money')",
-        "    ?                                          ^^^^",
         "    + OrderCancelled(order_id='o-1', reason='no need')",
-        "    ?                                          ^^ +",
     ]
 
 
@@ -82,7 +80,7 @@ def test_events_of_two_classes_with_the_same_values_are_told_apart() -> None:
 def test_an_event_that_could_not_be_stored_fails_the_example() -> None:
     with pytest.raises(InvalidEvent, match=r"OrderPlaced cannot be stored: \$\.lines"):
         given(orders, OrderPlaced("o-1", "Ada", {"tea": "two"}))  # type: ignore[dict-item]
-    with pytest.raises(InvalidEvent):
+    with pytest.raises(InvalidEvent, match="would be read back as"):
         given(orders, PLACED).when(CANCEL).then(OrderCancelled("o-1", b"no need"))  # type: ignore[arg-type]
     careless = replace(orders, decide=lambda order, command: [OrderCancelled(command.order_id, 7)])  # type: ignore[arg-type]
     with pytest.raises(InvalidEvent):

@@ -55,8 +55,8 @@ class GroupCommit:
 
     def __init__(self, name: str, open_handler: Callable[[], Handler], on_commit: Callable[[], None]) -> None:
         """`open_handler` is called now, so that what is wrong with the database is told here; `on_commit` after each group."""
-        self._handler = open_handler()
-        self._on_commit = on_commit
+        self._open_handler, self._on_commit = open_handler, on_commit
+        self._handler: Handler | None = open_handler()
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -87,7 +87,7 @@ class GroupCommit:
             is_open = None not in taken
             if group:
                 self._answer(group)
-        self._handler.close()
+        self._drop_handler()
 
     def _answer(self, group: Sequence[Request]) -> None:
         answers = self._handled(group)
@@ -99,11 +99,22 @@ class GroupCommit:
                 request.future.set_exception(answer)
 
     def _handled(self, group: Sequence[Request]) -> Sequence[Answer]:
-        """A fault that is of one command's data must not be that of its neighbours: then each is handled by itself."""
+        """A fault that is of one command's data must not be that of its neighbours: then each is handled by itself.
+
+        After a failure the handler is opened anew: what it holds in memory may be wrong, its database another.
+        """
         try:
+            if self._handler is None:
+                self._handler = self._open_handler()
             return self._handler.handle(group)
         except Exception as error:
+            self._drop_handler()
             is_of_the_data = isinstance(error, StoreError) and not isinstance(error, Unavailable)
             if is_of_the_data and len(group) > 1:
                 return [answer for request in group for answer in self._handled([request])]
             return [error] * len(group)
+
+    def _drop_handler(self) -> None:
+        if self._handler is not None:
+            self._handler.close()
+            self._handler = None

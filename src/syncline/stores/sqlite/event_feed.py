@@ -15,7 +15,7 @@ batch. Making relations anew tries again what is held back.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from syncline.messages import Batch, Chunk, DeadLetter, Key, Position, Relation, Row
@@ -209,10 +209,16 @@ class EventFeed:
         self._letters[letter.stream] = self._untold[letter.stream] = letter
         self._projection.held[letter.stream] = letter.position
 
-    def _hold_back(self, found: Replay, up_to: int) -> None:
-        """What a replay could not make rows of is held back in batches too, from now on."""
+    def _hold_back(self, found: Replay, up_to: int, redone: Collection[str] = ()) -> None:
+        """What a replay could not make rows of is held back in batches too, from now on.
+
+        What batches brought meanwhile of events that wait behind one that failed is undone, but of relations that are `redone`.
+        """
         for failure in found.failures:
             self._tell(self._letter(failure, up_to))
+            for table, key in self._projection.keys(self._history.stream(failure.stream, failure.position, up_to)):
+                if table not in redone:
+                    self._wanted.keys.setdefault(table, set()).add(key)
         found.failures.clear()
 
     # -- making rows anew ----------------------------------------------------------------------------------------------
@@ -232,6 +238,7 @@ class EventFeed:
         """Makes everything anew from another history, which gets a name of its own first where it has none."""
         if place.incarnation == after.incarnation:
             self._history.renew(after.incarnation)
+            self._is_behind = True  # a feed does not see its own commits
             return None
         target = self._renewed
         if self._redo is None or target is None or not self._history.place(target.n).continues(target):
@@ -256,7 +263,7 @@ class EventFeed:
             self._letters.pop(stream, None)
             self._untold.pop(stream, None)
             self._projection.held.pop(stream, None)
-        self._hold_back(redo.replay, after.n)
+        self._hold_back(redo.replay, after.n, redo.replay.relations)
         self._missing.update((table, redo.replay.missing.get(table, (0, None))) for table in redo.wanted.relations)
         self._missing = {table: told for table, told in self._missing.items() if told[0]}
         batch = Batch(self.service, before, redo.chunks(), after, time.time())

@@ -67,7 +67,7 @@ class SQLiteEventLog:
         Each is accepted or refused on its own. Raises Unavailable or StoreError when the database fails: then nothing is stored.
         """
         with log_errors(self.path), self._transaction():
-            (head,) = self._run("select_head").fetchone()
+            head, self.incarnation = self._run("select_head").fetchone()
             batch = self._decide(appends, head)
             self._write(batch)
         return batch.outcomes
@@ -123,7 +123,7 @@ class SQLiteEventLog:
     def head(self) -> Position:
         """The newest position."""
         with log_errors(self.path):
-            (n,) = self._run("select_head").fetchone()
+            n, self.incarnation = self._run("select_head").fetchone()
         return Position(self.incarnation, n)
 
     def snapshots(self, streams: Iterable[str]) -> dict[str, tuple[int, str, str]]:

@@ -71,8 +71,8 @@ INSERT OR IGNORE INTO syncline_event_log (id, format, incarnation) VALUES (1, :f
 SELECT format, incarnation FROM syncline_event_log
 
 -- select_head --
--- The newest position.
-SELECT coalesce(max(position), 0) FROM syncline_event
+-- The newest position, and the history that it belongs to: who follows the log gives it another name when it was restored.
+SELECT coalesce((SELECT max(position) FROM syncline_event), 0), incarnation FROM syncline_event_log
 
 -- insert_event --
 -- Events at the positions given out for them; the row of placeholders is repeated.

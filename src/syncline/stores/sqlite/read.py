@@ -23,7 +23,7 @@ from syncline.stores.sqlite.explain import scans
 from syncline.stores.sqlite.marking import find_marked
 from syncline.stores.sqlite.mirror import rows_between, rows_of
 from syncline.stores.sqlite.program import changes_table, mirror_node
-from syncline.stores.sqlite.tables import column_sql, create_stored, quoted
+from syncline.stores.sqlite.tables import column_sql, create_stored, listed, quoted
 from syncline.stores.statements import load_statements
 
 KEPT_INCARNATIONS = 100
@@ -414,7 +414,8 @@ class SQLiteReadStore:
                 self._fill(table, relation, rows)
             else:
                 marks = ", ".join("?" * len(relation.columns))
-                self._connection.executemany(f"INSERT OR REPLACE INTO {quoted(table)} VALUES ({marks})", rows)
+                columns = listed(relation.column_names)  # a column that came later stands last in the table
+                self._connection.executemany(f"INSERT OR REPLACE INTO {quoted(table)} ({columns}) VALUES ({marks})", rows)
             self._run("move_cursor", id=table, cursor=dump_key(cursor), rows=len(rows), state=state)
         self.definitions.cursors[table] = cursor
         self.definitions.states[table] = state

@@ -41,27 +41,40 @@ class UniqueIndex:
 
 
 def open_source(path: str, *, read_only: bool, timeout_s: float = READ_TIMEOUT_S) -> sqlite3.Connection:
-    """A connection to a service's database. Raises Unavailable when it is not there or cannot be read within `timeout_s`."""
+    """A connection to a service's database. Raises Unavailable when it is not there or cannot be read within `timeout_s`.
+
+    What its owner was writing when it was killed is undone first, as by any program that opens the file next.
+    """
     if not os.path.exists(path):
         raise no_database(path)
     if not os.path.isfile(path):
         raise Unavailable(f"'{path}' is not a file, expected an SQLite database; correct 'database' in syncline.toml")
-    uri = f"file:{quote(str(Path(path).absolute()))}?mode={'ro' if read_only else 'rw'}"
     with source_errors(path):
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=timeout_s, isolation_level=None, cached_statements=1024, check_same_thread=False
-        )
         try:
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
-            connection.execute("PRAGMA mmap_size = 0")
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-                connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            connection.execute(f"PRAGMA busy_timeout = {int(READ_TIMEOUT_S * 1000)}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            return _connected(path, "ro" if read_only else "rw", timeout_s)
+        except sqlite3.OperationalError as error:
+            if not (read_only and getattr(error, "sqlite_errorname", "") in _NEEDS_RECOVERY):
+                raise
+        _connected(path, "rw", timeout_s).close()
+        return _connected(path, "ro", timeout_s)
+
+
+def _connected(path: str, mode: str, timeout_s: float) -> sqlite3.Connection:
+    uri = f"file:{quote(str(Path(path).absolute()))}?mode={mode}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=timeout_s, isolation_level=None, cached_statements=1024, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA mmap_size = 0")
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute(f"PRAGMA busy_timeout = {int(READ_TIMEOUT_S * 1000)}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def no_database(path: str) -> Unavailable:
@@ -252,7 +265,12 @@ def _in_words(path: str, error: sqlite3.Error) -> StoreError:
     return StoreError(f"database '{path}': {error}")
 
 
+_NEEDS_RECOVERY = ("SQLITE_READONLY_ROLLBACK", "SQLITE_READONLY_RECOVERY")
+"""A journal that is left behind must be rolled back before anyone reads, which a connection for reading only cannot do."""
+
 _ADVICE = {
+    "SQLITE_READONLY_ROLLBACK": "its owner was killed while it wrote; start it again, which undoes that, or make the "
+    "file and its folder writable for this user",
     "SQLITE_BUSY": "its owner, or another program, holds it locked; it is tried again until it is free",
     "SQLITE_LOCKED": "its owner, or another program, holds it locked; it is tried again until it is free",
     "SQLITE_READONLY": "capture 'triggers' must write to it: make the file and its folder writable for this user, "

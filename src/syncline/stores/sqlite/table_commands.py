@@ -22,6 +22,7 @@ from syncline.stores.service_tables import Done, TableOutcome, TableRequest, Tab
 from syncline.stores.sqlite.install import SQL as CAPTURE_SQL
 from syncline.stores.sqlite.install import is_installed, prepare, schema_known
 from syncline.stores.sqlite.transaction import SQL, SQLiteTransaction, command_error, refuse_transactions
+from syncline.stores.sqlite.write_lock import WriteLock
 
 BUSY_TIMEOUT_S = 5.0
 CHECKPOINT_PAGES = 4_000
@@ -40,17 +41,18 @@ class SQLiteTables:
         """
         self.path, self._setup = path, setup
         self._connection = _open(path)
+        self._lock = WriteLock(path)
         try:
-            with database_errors(path):
+            with database_errors(path), self._lock.held():
                 _create(self._connection, path, setup)
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
 
     def handle(self, requests: Sequence[TableRequest]) -> list[TableOutcome]:
         """See `TableStore`."""
         undone: dict[int, Exception] = {}
-        with database_errors(self.path):
+        with database_errors(self.path), self._lock.held():
             while True:
                 try:
                     return self._transact(requests, undone)
@@ -59,6 +61,7 @@ class SQLiteTables:
 
     def close(self) -> None:
         self._connection.close()
+        self._lock.close()
 
     def _transact(self, requests: Sequence[TableRequest], undone: dict[int, Exception]) -> list[TableOutcome]:
         run = self._connection.execute

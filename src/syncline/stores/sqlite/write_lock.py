@@ -1,4 +1,4 @@
-"""Lets the processes of this program write to one database one after the other, and checkpoint it only while nobody writes.
+"""Lets the processes of this program write to one database one after the other, and checkpoint it only while none of them writes.
 
 SQLite's own lock ends with the commit, and the checkpoint that follows it runs beside the next writer; before version 3.51.3 that
 may damage a write-ahead log (sqlite.org/wal.html, "The WAL-Reset Bug"). This lock ends after both, and with its process.
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from syncline.errors import Unavailable
+from syncline.stores.sqlite.reach import file_identity
 
 try:
     import fcntl
@@ -21,9 +22,10 @@ RETRY_S = 0.0005
 
 
 class WriteLock:
-    """The right to write to the database in the file `path`. One thread at a time uses it."""
+    """The right to write to the database in the file `path`, which is there. One thread at a time uses it."""
 
     def __init__(self, path: str) -> None:
+        self._database, self._identity = path, file_identity(path)
         self._path = f"{path}-lock"
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -34,8 +36,11 @@ class WriteLock:
     def held(self) -> Iterator[None]:
         """Waits until no other process of this program writes, and keeps them waiting for the time of the block.
 
-        Raises Unavailable when that takes too long.
+        Raises Unavailable when that takes too long, and when the file at the path is another one by now: what is written to one
+        that was removed is lost.
         """
+        if file_identity(self._database) != self._identity:
+            raise Unavailable(f"the database '{self._database}' was removed or replaced; nothing was stored, send again")
         if fcntl is None:
             yield
             return
