@@ -2,7 +2,8 @@
 
 Batches: 1,000 events, an append each, in one transaction, against `executemany` of the same rows into a table of the same columns
 and indexes, in a transaction as well; both on disk before the next. Conditions: `ClaimName` through `App.submit`, 64 in flight,
-each decided over the events with its tag and appended only if none was added meanwhile, in logs of 10^4 and of 10^6 events.
+each decided over the events with its tag and appended only if none was added meanwhile, in logs of 10^4 and of 10^6 events. Names
+are random, so that every claim meets another page of the index of tags.
 """
 
 import json
@@ -85,7 +86,7 @@ def _by_tag(folder: Path, *, quick: bool) -> Table:
         for size in sizes:
             with App(names.on(SQLite(str(folder / f"names-{size}.db")))) as app:
                 app.send(ClaimName(f"first-{number}", "a-1"))
-                claims = (ClaimName(f"new-{number}-{each}", "a-1") for each in range(count))
+                claims = (ClaimName(f"{random.getrandbits(60):x}", "a-1") for _ in range(count))
                 found.setdefault(size, []).append(rate(app, claims, IN_FLIGHT))
                 say(f"{size:,} events: {found[size][-1]:,.0f}/s")
     small, big = found[sizes[0]], found[sizes[1]]
@@ -100,14 +101,13 @@ def _by_tag(folder: Path, *, quick: bool) -> Table:
     )
 
 
+def _claimed(name: str) -> NewEvent:
+    return NewEvent("NameClaimed", json.dumps({"name": name, "account": "a-1"}), (f"name:{name}",))
+
+
 def _fill(path: str, size: int) -> None:
     """A log of so many events, each with a tag of its own."""
     with closing(SQLiteEventLog(path, by_type=True)) as log:
         for start in range(0, size, 10_000):
             count = min(10_000, size - start)
-            log.append(
-                [
-                    Append("names", (NewEvent("NameClaimed", f'{{"name":"{each}","account":"a"}}', (f"name:old-{each}",)),))
-                    for each in range(start, start + count)
-                ]
-            )
+            log.append([Append("names", (_claimed(f"{random.getrandbits(60):x}"),)) for _ in range(count)])

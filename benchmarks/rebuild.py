@@ -6,7 +6,7 @@ the rows that are shown: the relations are replayed from the first event and com
 Again after a change: the same where the service's function gives other rows than before for every order.
 
 By hand: one loop over the events that decodes each with the same codec, puts rows into dictionaries, writes them with one
-`executemany` a table into an empty database and creates the view's table with one SELECT, in one transaction, with nobody to read.
+`executemany` a table into an empty database and fills the view's table with one SELECT, in one transaction, nobody reading.
 """
 
 import random

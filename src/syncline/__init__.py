@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from syncline.errors import InvalidCommand as InvalidCommand
     from syncline.errors import InvalidDefinition as InvalidDefinition
     from syncline.errors import InvalidEvent as InvalidEvent
+    from syncline.errors import InvalidToken as InvalidToken
     from syncline.errors import NotFound as NotFound
     from syncline.errors import NotReady as NotReady
     from syncline.errors import Rejected as Rejected
     from syncline.errors import StaleRead as StaleRead
+    from syncline.errors import StoreError as StoreError
     from syncline.errors import SynclineError as SynclineError
+    from syncline.errors import Unavailable as Unavailable
     from syncline.errors import UnknownEvent as UnknownEvent
     from syncline.events import Query as Query
     from syncline.events import QueryItem as QueryItem
@@ -50,6 +53,7 @@ _MODULE_OF = {
     "InvalidCommand": "errors",
     "InvalidDefinition": "errors",
     "InvalidEvent": "errors",
+    "InvalidToken": "errors",
     "NotFound": "errors",
     "NotReady": "errors",
     "Outbox": "write.outbox",
@@ -62,10 +66,12 @@ _MODULE_OF = {
     "Relation": "rows",
     "SQLite": "places",
     "StaleRead": "errors",
+    "StoreError": "errors",
     "SynclineError": "errors",
     "TableService": "write.tables",
     "Token": "messages",
     "Triggers": "places",
+    "Unavailable": "errors",
     "UnknownEvent": "errors",
     "Upsert": "rows",
     "View": "definitions",

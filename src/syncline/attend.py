@@ -42,6 +42,7 @@ class Attendant:
         self._store, self._relay, self._requests = store, relay, requests
         self._looked_at = self._file_at = 0.0
         self._replaying: dict[int, Replaying] = {}
+        self._marking: dict[int, tuple[str, Feed]] = {}
         self._building: dict[int, tuple[str, int | None]] = {}
         self._releasing: dict[int, Releasing] = {}
         self._file = file_identity(store.path)
@@ -57,9 +58,10 @@ class Attendant:
             return False
         self._looked_at = now
         self._finish_replays()
+        self._finish_marks()
         self._finish_builds()
         self._finish_releases()
-        begun = self._replaying.keys() | self._building.keys() | self._releasing.keys()
+        begun = self._replaying.keys() | self._marking.keys() | self._building.keys() | self._releasing.keys()
         waiting = [request for request in self._requests.waiting() if request.id not in begun]
         for request in waiting:
             self._do(request)
@@ -160,8 +162,21 @@ class Attendant:
         return {letter.stream: letter for letter in self._store.dead_letters(service)}
 
     def _mark(self, request: Request) -> bool:
-        self._relay.mark(self._relation(request.argument["relation"]), [_key(key) for key in request.argument["keys"]])
-        return True
+        """Rows that are made from events are there when they are made anew."""
+        relation = self._relation(request.argument["relation"])
+        self._relay.mark(relation, [_key(key) for key in request.argument["keys"]])
+        feed = self._relay.following[relation.service].feed
+        if isinstance(feed, Replays):
+            self._marking[request.id] = (relation.service, feed)
+        return request.id not in self._marking
+
+    def _finish_marks(self) -> None:
+        for number, (service, feed) in list(self._marking.items()):
+            if self._relay.following[service].feed is not feed:
+                del self._marking[number]  # a feed that was opened anew knows nothing of the request, which is done anew
+            elif isinstance(feed, Replays) and not feed.is_replaying:
+                del self._marking[number]
+                self._requests.answer(number, "done", None)
 
     def _repair(self, request: Request) -> bool:
         self._store.repair_view(request.argument["table"], [_key(key) for key in request.argument["keys"]])

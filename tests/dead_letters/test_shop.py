@@ -12,6 +12,7 @@ from tests.dead_letters import shop
 from tests.dead_letters.shop import PlaceOrder, RemoveLine, ShipOrder
 
 from syncline import App, NotReady
+from syncline.parked_streams import HeldStream
 
 VIEWS = ("board", "by_customer", "cities")
 
@@ -236,3 +237,31 @@ def test_a_stream_that_was_released_meanwhile_is_answered_as_released(app: App, 
     assert app.drop(held)[0].is_released
     app.rebuild("board")
     assert app.read("board", 2)["carrier"] == "poison"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_first_copy_that_meets_the_poison_holds_back_what_following_did(app: App, tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    for number in (*range(1, 5), *rng.choices(range(1, 5), k=20)):
+        app.send(
+            rng.choice(
+                (
+                    ShipOrder(number, rng.choice(("bike", "poison"))),
+                    RemoveLine(number, "pen"),
+                    PlaceOrder(number, "bob", {"pen": 3}),
+                )
+            )
+        )
+        if rng.random() < 0.3:
+            app.sync()
+    app.sync()
+    with never_failed(app, tmp_path) as other:
+        assert rows_of(app) == rows_of(other)
+        assert app.rows("board").marked == other.rows("board").marked
+        mine, theirs = ({_told(held) for held in each.dead_letters()} for each in (app, other))
+        assert mine == theirs
+
+
+def _told(held: HeldStream) -> tuple[object, ...]:
+    letter = held.letter
+    return letter.stream, letter.position, letter.event, letter.error, letter.keys

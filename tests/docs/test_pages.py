@@ -134,6 +134,17 @@ def test_every_error_is_described() -> None:
     assert sorted(described) == sorted(public)
 
 
+def test_every_message_that_is_explained_is_one_of_the_program() -> None:
+    said = "\n".join(_texts())
+    section = (DOCS / "operations.md").read_text("utf-8").partition("\n## Messages\n")[2].partition("\n## ")[0]
+    messages = [
+        message for row in re.findall(r"^\| (.*?) \| ", section, re.MULTILINE) for message in re.findall(r"`([^`]+)`", row)
+    ]
+    assert len(messages) > 30
+    unknown = [message for message in messages if not all(part in said for part in message.split("…"))]
+    assert not unknown
+
+
 def test_every_state_is_described() -> None:
     from syncline.move.subscription import TRANSITIONS
 
@@ -195,6 +206,14 @@ def _section(name: str, heading: str) -> str:
     _, _, rest = _page(name).partition(f"\n## {heading}\n")
     assert rest, f"{name} has no section '{heading}'"
     return rest.partition("\n## ")[0]
+
+
+def _texts() -> Iterator[str]:
+    """Every text in the program."""
+    for module in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
 
 
 def _refused_clauses() -> Iterator[str]:

@@ -68,14 +68,16 @@ class Rules:
     factor: int = 1
 
     def rows(self, event: Did) -> Iterable[RowOperation]:
-        for kind, relation, values in event.operations:
-            if event.fails and not self.is_mended:
-                raise RuntimeError("not yet understood")
-            if self.factor != 1 and values.get("amount") is not None:
-                values = {**values, "amount": values["amount"] * self.factor}
+        for operation in event.operations:
+            kind, relation, values = self.scaled(operation)
             yield KINDS[kind](relation, **values)
         if event.fails and not self.is_mended:
             raise RuntimeError("not yet understood")
+
+    def scaled(self, operation: Operation) -> Operation:
+        kind, relation, values = operation
+        amount = values.get("amount")
+        return (kind, relation, {**values, "amount": amount * self.factor}) if amount is not None else operation
 
 
 class Service:
@@ -129,6 +131,10 @@ class Service:
             proofs = log.execute("SELECT id FROM syncline_event WHERE position = ?", (at.n,)).fetchall()
         return incarnation == at.incarnation and (at.n == 0 or proofs == [(at.proof,)])
 
+    def incarnation(self) -> str:
+        with closing(sqlite3.connect(self.path)) as log:
+            return str(log.execute("SELECT incarnation FROM syncline_event_log").fetchone()[0])
+
     def ends(self) -> set[int]:
         """Where appends ended."""
         with closing(sqlite3.connect(self.path)) as log:
@@ -164,23 +170,17 @@ class Folded:
         return sorted(rows, key=repr)
 
 
-def folded(service: Service, *, up_to: int | None = None, held: Mapping[str, int] | None = None) -> Folded:
-    """What is right when today's rules make rows of the log, without what waits behind events that are held back."""
+def folded(
+    service: Service, *, up_to: int | None = None, held: Mapping[str, int] | None = None, dropped: Iterable[int] = ()
+) -> Folded:
+    """What is right: what the log's operations make, without what waits behind the positions from which streams are held back."""
     found = Folded()
-    stopped = dict(held or {})
+    stopped, left_out = dict(held or {}), set(dropped)
     for position, stream, event in service.events():
         if up_to is not None and position > up_to:
             break
-        if position >= stopped.get(stream, position + 1):
-            continue
-        if event.fails and not service.rules.is_mended:
-            stopped[stream] = position
-            continue
-        factor = service.rules.factor
-        found.apply(
-            (kind, relation, {**v, "amount": v["amount"] * factor} if v.get("amount") is not None else v)
-            for kind, relation, v in event.operations
-        )
+        if position < stopped.get(stream, position + 1) and position not in left_out:
+            found.apply(service.rules.scaled(each) for each in event.operations)
     return found
 
 
@@ -248,11 +248,19 @@ class Model:
     def relation(self, service: str, table: str) -> messages.Relation:
         return self.store.relations[f"{service}__{table}"]
 
-    def assert_right(self, service: Service, held: Mapping[str, int] | None = None) -> None:
-        """Every mirror holds what the log's operations make one by one, at the checkpoint, and every view is its query."""
+    def held_back(self, service: Service) -> dict[str, int]:
+        """The streams that are held back, and from where."""
+        return {letter.stream: letter.position for letter in self.store.dead_letters(service.name)}
+
+    def right(self, service: Service) -> Folded:
+        """What is right at the checkpoint."""
         at = self.store.checkpoint(service.name)
         assert at is not None
-        right = folded(service, up_to=at.n, held=held)
+        return folded(service, up_to=at.n, held=self.held_back(service), dropped=self.store.dropped(service.name))
+
+    def assert_right(self, service: Service) -> None:
+        """Every mirror holds what the log's operations make one by one, and every view is its query."""
+        right = self.right(service)
         for relation in self.store.relations.values():
             if relation.service == service.name:
                 assert self.held(service.name, relation.table) == right.as_rows(relation), relation.name
@@ -297,8 +305,8 @@ def small_steps() -> Iterator[None]:
     """Everything that goes in steps goes in steps of a row or two, so that there is something between them."""
     sizes = {
         event_feed: {"BATCH_EVENTS": 3, "SCAN_ROWS": 2, "REPLAY_BUDGET_S": 0.0},
-        replay: {"SLICE_EVENTS": 2, "CACHED_ROWS": 2},
-        redo: {"COMPARE_ROWS": 2, "CHUNK_ROWS": 1, "LAST_STEP_EVENTS": 4},
+        replay: {"SLICE_EVENTS": 2, "LAST_STEP_EVENTS": 4, "CACHED_ROWS": 2},
+        redo: {"COMPARE_ROWS": 2, "CHUNK_ROWS": 1},
         event_look: {"SCAN_ROWS": 2},
     }
     before = {module: {name: getattr(module, name) for name in its} for module, its in sizes.items()}

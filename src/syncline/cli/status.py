@@ -45,7 +45,7 @@ def has_failed(now: "Status") -> bool:
 
 
 def status_text(now: "Status") -> str:
-    """Feeds and views as two tables, coloured by state; a terminal that has no colours gets none."""
+    """Feeds, views and services with commands as tables, coloured by state; a terminal that has no colours gets none."""
     feeds = [
         (*_feed_place(each), each.state, each.position, each.lag, _age(each.staleness_s), _feed_note(each)) for each in now.feeds
     ]
@@ -58,17 +58,13 @@ def status_text(now: "Status") -> str:
     writing = [
         (each.service, each.kind, each.commands, each.events, _time(each.newest_at), each.error or "") for each in now.writing
     ]
-    of_writing = ["", *as_table(("service", "kind", "commands", "events", "newest event", ""), writing, null="-").split("\n")]
-    return "\n".join(
-        [
-            f"relay: {now.relay}",
-            "",
-            *_coloured(feed_columns, feeds, [each.state for each in now.feeds]),
-            "",
-            *_coloured(view_columns, views, [each.state for each in now.views]),
-            *(of_writing if writing else []),
-        ]
+    writing_columns = ("service", "kind", "commands", "events", "newest event", "")
+    tables = (
+        _coloured(feed_columns, feeds, [each.state for each in now.feeds]),
+        _coloured(view_columns, views, [each.state for each in now.views]),
+        _coloured(writing_columns, writing, ["failed" if each.error else "" for each in now.writing]),
     )
+    return "\n\n".join([f"relay: {now.relay}", *("\n".join(lines) for lines in tables if lines)])
 
 
 def _feed_place(feed: "FeedStatus") -> tuple[str, ...]:

@@ -94,9 +94,10 @@ class HoldsBack(Protocol):
     """What a feed can do besides that holds streams back whose events it cannot make rows of."""
 
     def release(self, stream: str, *, skip: bool) -> None:
-        """Makes the next batch try a stream that is held back from its first event on that is; with `skip`, from after that one.
+        """Makes a batch to come try a stream that is held back, from its first event on that is; with `skip`, from after that.
 
-        The batch names it among `released`, or again among `parked`. Several may be asked for before it is read.
+        The batch names it among `released`, or again among `parked`. Several may be asked for at once; other batches go on
+        until then.
         """
         ...
 

@@ -21,7 +21,7 @@ GROUP_MAX: Final = 512
 
 @dataclass(slots=True)
 class Request:
-    """One command on its way, and the future of its receipt.
+    """One command on its way, and the future of its receipt. `answer` is what became of it, once its handler knows.
 
     `is_fresh`: the id was made for it, so that it was never used. `metadata` is JSON, beyond the ids.
     """
@@ -33,9 +33,16 @@ class Request:
     metadata: str | None = None
     expected_version: int | None = None
     future: "Future[Receipt]" = field(default_factory=receipt_future)
+    answer: "Answer | None" = None
 
 
 Answer: TypeAlias = Receipt | Exception
+
+
+def answered(request: Request) -> Answer:
+    """What became of a command that was handled."""
+    assert request.answer is not None, f"{request.command_id} was not handled"
+    return request.answer
 
 
 class Handler(Protocol):

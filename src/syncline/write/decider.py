@@ -31,7 +31,7 @@ from syncline.messages import Position, Receipt, Token
 from syncline.places import Events, Placed, Store
 from syncline.rows import Published, Relation, RowOperation, publish, published_relation
 from syncline.stores.event_log import EventLog, StoredRow
-from syncline.write.commit import Answer, Request
+from syncline.write.commit import Answer, Request, answered
 
 ATTEMPTS: Final = 10
 """How often a command is decided before it is answered with a conflict."""
@@ -144,7 +144,6 @@ class _Held:
 class _Decision(NamedTuple):
     """A command decided in this round: events to append or, where it was refused, an empty append that proves upon what."""
 
-    place: int
     request: Request
     events: tuple[Any, ...]
     append: Append
@@ -188,17 +187,17 @@ class Decider:
         self._epoch = 0
         self._pending = _Pending()
         self._before: dict[str, _Held] = {}
+        self._nothing = _Held(service.initial, 0, 0)
         self._snapshots = StateCodec(service.initial, service.evolve, service.state_version) if service.snapshot_every else None
         self._unsaved: dict[str, _Held] = {}
         self._unreadable: dict[str | Query, Exception] = {}
 
     def handle(self, requests: Sequence[Request]) -> list[Answer]:
         """Decides and stores each command, accepted or refused alone. See `Handler`."""
-        answers: dict[int, Answer] = {}
-        waiting = list(enumerate(requests))
+        waiting = requests
         try:
             for _ in range(ATTEMPTS):
-                waiting = self._round(waiting, answers)
+                waiting = self._round(waiting)
                 if not waiting:
                     break
             self._save_snapshots()
@@ -206,9 +205,9 @@ class Decider:
             self._states.clear()
             self._head = -1
             raise
-        for index, request in waiting:
-            answers[index] = self._given_up(request)
-        return [answers[index] for index in range(len(requests))]
+        for request in waiting:
+            request.answer = self._given_up(request)
+        return [answered(request) for request in requests]
 
     def statistics(self) -> Mapping[str, Any]:
         return {"states": len(self._states), "head": self._head}
@@ -218,46 +217,40 @@ class Decider:
 
     # -- one round -----------------------------------------------------------------------------------------------------
 
-    def _round(self, waiting: list[tuple[int, Request]], answers: dict[int, Answer]) -> list[tuple[int, Request]]:
+    def _round(self, waiting: Sequence[Request]) -> Sequence[Request]:
         """Answers what can be answered, and returns the rest, which others came before."""
         if self._head < 0:
             self._head = self._log.head().n
         self._pending.clear()
         self._before.clear()
         self._unreadable.clear()
-        now, later = self._answer_repeated(waiting, answers)
-        self._load_states([request for _, request in now])
+        now, later = self._answer_repeated(waiting)
+        self._load_states(now)
         decisions: list[_Decision] = []
         at = self._clock()
-        for index, request in now:
+        for request in now:
             try:
-                decisions.append(self._decide(index, request, len(decisions), at))
+                decisions.append(self._decide(request, len(decisions), at))
             except Exception as error:
-                answers[index] = self._noted(error, request)
-        if decisions:
-            later += self._append(decisions, answers)
-        return later
+                request.answer = self._noted(error, request)
+        return [*later, *self._append(decisions)] if decisions else later
 
-    def _answer_repeated(
-        self, waiting: list[tuple[int, Request]], answers: dict[int, Answer]
-    ) -> tuple[list[tuple[int, Request]], list[tuple[int, Request]]]:
+    def _answer_repeated(self, waiting: Sequence[Request]) -> tuple[Sequence[Request], Sequence[Request]]:
         """Answers commands that were handled before; those whose id is twice in this group wait for the first of them."""
-        asked = [request.command_id for _, request in waiting if not request.is_fresh]
+        asked = [request.command_id for request in waiting if not request.is_fresh]
         if not asked:
-            return waiting, []
+            return waiting, ()
         known = self._log.handled(asked)
-        now: list[tuple[int, Request]] = []
-        later: list[tuple[int, Request]] = []
-        taken: set[str] = set()
-        for index, request in waiting:
+        now: dict[str, Request] = {}
+        later: list[Request] = []
+        for request in waiting:
             if request.command_id in known:
-                answers[index] = self._answer_of(request, known[request.command_id])
-            elif request.command_id in taken:
-                later.append((index, request))
+                request.answer = self._answer_of(request, known[request.command_id])
+            elif request.command_id in now:
+                later.append(request)
             else:
-                taken.add(request.command_id)
-                now.append((index, request))
-        return now, later
+                now[request.command_id] = request
+        return list(now.values()), later
 
     def _answer_of(self, request: Request, handled: Handled) -> Answer:
         name = type(request.command).__name__
@@ -269,7 +262,7 @@ class Decider:
             return error
         return self._receipt(request.command_id, handled.position, events, handled.stream, handled.version)
 
-    def _decide(self, place: int, request: Request, knows: int, at: float) -> _Decision:
+    def _decide(self, request: Request, knows: int, at: float) -> _Decision:
         """Decides one command. Raises what is wrong whatever its state is; what may be due to an old state is a refusal."""
         service, command = self._service, request.command
         stream = service.stream_of(command)
@@ -277,19 +270,19 @@ class Decider:
         fault = self._unreadable.get(query if query is not None else stream)
         if fault is not None:
             raise fault
-        held = self._state_of(query) if query is not None else self._states[stream]
+        held = self._state_of(query) if query is not None else self._states.get(stream, self._nothing)
         expected = held.version if query is None else ANY
         condition = _at_version(expected) if query is None else AppendCondition(none_match=query, after=self._head)
         try:
             if request.expected_version is not None:
                 self._expect(request, stream, expected)
-            encoded = tuple(map(self._encode, decided(service, held.state, command)))
-            events = tuple(event for *_, event in encoded)  # as they will be read back, so that memory is as the log
-            stored = tuple(self._new_event(*each) for each in encoded)
+            encoded = [self._encode(event) for event in decided(service, held.state, command)]
+            events = tuple([each[3] for each in encoded])  # as they will be read back, so that memory is as the log
+            stored = tuple([self._new_event(*each) for each in encoded])
             state = fold(service, held.state, events)
         except Exception as error:
             proof = Append(stream, (), condition, decided_at=self._head, knows=knows)
-            return _Decision(place, request, (), proof, self._noted(error, request))
+            return _Decision(request, (), proof, self._noted(error, request))
         append = Append(
             stream,
             stored,
@@ -310,7 +303,7 @@ class Decider:
                 self._states[stream] = _Held(state, held.version + len(events), self._epoch)
             else:
                 self._pending.add(stored, events)
-        return _Decision(place, request, events, append)
+        return _Decision(request, events, append)
 
     def _noted(self, error: Exception, request: Request) -> Exception:
         if not isinstance(error, SynclineError):
@@ -338,27 +331,29 @@ class Decider:
 
     # -- appending -----------------------------------------------------------------------------------------------------
 
-    def _append(self, decisions: list[_Decision], answers: dict[int, Answer]) -> list[tuple[int, Request]]:
+    def _append(self, decisions: list[_Decision]) -> list[Request]:
+        """Appends what was decided, and answers what was accepted. Returns the rest."""
         outcomes = self._log.append([decision.append for decision in decisions])
-        refused: list[tuple[int, Request]] = []
+        refused: list[Request] = []
         head = self._head
-        for (index, request, events, append, refusal), outcome in zip(decisions, outcomes, strict=True):
+        for (request, events, append, refusal), outcome in zip(decisions, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 head += len(events)
                 if outcome.position != head:
                     head = outcome.position
                     self._others_wrote()
-                receipt = self._receipt(request.command_id, outcome.position, events, append.stream, outcome.version)
-                answers[index] = refusal or receipt
+                request.answer = refusal or self._receipt(
+                    request.command_id, outcome.position, events, append.stream, outcome.version
+                )
                 if self._snapshots is not None and events:
                     self._note_snapshot(append.stream, outcome.version)
                 continue
             if append.stream in self._before:
                 self._states[append.stream] = self._before[append.stream]
             if isinstance(outcome, Repeated):
-                answers[index] = self._answer_of(request, outcome.handled)
+                request.answer = self._answer_of(request, outcome.handled)
             else:
-                refused.append((index, request))
+                refused.append(request)
         self._head = head
         if any(not isinstance(outcome, Appended) for outcome in outcomes):
             self._others_wrote()
@@ -405,7 +400,8 @@ class Decider:
         found = self._log.read_streams(wanted)
         for stream in wanted:
             rows = found.get(stream, ())
-            self._read_on(stream, rows, rows[-1].version if rows else None)
+            if rows or stream in self._states:  # of what has no events nothing need be held
+                self._read_on(stream, rows, rows[-1].version if rows else None)
 
     def _load_queries(self, requests: Sequence[Request], query_of: Callable[[Any], Query]) -> None:
         wanted: dict[Query, int] = {}

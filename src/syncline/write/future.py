@@ -1,8 +1,9 @@
 """The future of a receipt: a standard Future that is cheap to make, since tens of thousands are made a second.
 
 A standard Future makes a lock, a condition and eight more objects that the garbage collector has to follow, whether anybody ever
-waits or not; measured, that was a sixth of a command's cost. Here all futures share one lock, which is only held for the moment of
-a look or a change, and a lock to wait for is made by who waits. If the standard class is ever built otherwise, it is used as it is.
+waits or not; measured, that was a sixth of a command's cost. Here all futures share one lock, which is held only for the moment
+of a look or a change, and a lock to wait for is made by who waits. If the standard class is ever built otherwise, it is used as
+it is.
 """
 
 import threading

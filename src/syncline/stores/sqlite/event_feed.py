@@ -79,7 +79,7 @@ class EventFeed:
             return self._renew(after, place)
         if self._redo is None and self._wanted:
             self._begin()
-        if self._redo is not None and self._redo.advance(after.n, REPLAY_BUDGET_S, self._loading()):
+        if self._redo is not None and self._redo.advance(after.n, REPLAY_BUDGET_S):
             return self._redone(self._redo, after, after)
         is_idle = not events and not self._untold
         if self._redo is not None and is_idle and not self._is_to_be_shown(self._redo.replay, after.n, self._redo.comparing):
@@ -212,13 +212,12 @@ class EventFeed:
     def _hold_back(self, found: Replay, up_to: int, redone: Collection[str] = ()) -> None:
         """What a replay could not make rows of is held back in batches too, from now on.
 
-        What batches brought meanwhile of events that wait behind one that failed is undone, but of relations that are `redone`.
+        Batches may have brought rows of it, or of what waits behind it, before: of relations that are not `redone` these are undone.
         """
         for failure in found.failures:
             self._tell(self._letter(failure, up_to))
-            for table, key in self._projection.keys(self._history.stream(failure.stream, failure.position, up_to)):
-                if table not in redone:
-                    self._wanted.keys.setdefault(table, set()).add(key)
+        if found.failures and not set(self._relations) <= set(redone):
+            self._wanted.relations |= set(self._relations)
         found.failures.clear()
 
     # -- making rows anew ----------------------------------------------------------------------------------------------
@@ -247,7 +246,7 @@ class EventFeed:
             self._letters, self._untold, self._projection.held = {}, {}, {}
             target = self._renewed = place.newest
             self._redo = self._redo_of(Wanted(relations=set(self._relations)), {}, frozenset())
-        if self._redo.advance(target.n, REPLAY_BUDGET_S, self._loading()):
+        if self._redo.advance(target.n, REPLAY_BUDGET_S):
             return self._redone(self._redo, after, target)
         self._is_to_be_shown(self._redo.replay, target.n, self._redo.comparing)
         return None
@@ -263,7 +262,7 @@ class EventFeed:
             self._letters.pop(stream, None)
             self._untold.pop(stream, None)
             self._projection.held.pop(stream, None)
-        self._hold_back(redo.replay, after.n, redo.replay.relations)
+        self._hold_back(redo.replay, after.n, redo.wanted.relations)
         self._missing.update((table, redo.replay.missing.get(table, (0, None))) for table in redo.wanted.relations)
         self._missing = {table: told for table, told in self._missing.items() if told[0]}
         batch = Batch(self.service, before, redo.chunks(), after, time.time())

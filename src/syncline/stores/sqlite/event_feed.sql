@@ -1,7 +1,3 @@
--- is_log --
--- Whether the database holds an event log.
-SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'syncline_event_log'
-
 -- select_place --
 -- Which history the log is, the id of the event at a position (none where there is no such event), and the head with its id.
 SELECT l.incarnation,

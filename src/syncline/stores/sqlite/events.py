@@ -159,10 +159,7 @@ class SQLiteEventLog:
     def _versions(self, appends: Sequence[Append], head: int) -> dict[str, int]:
         """The versions of the streams that the appends go to, where they are not known from what was decided upon."""
         unknown = {append.stream for append in appends if append.condition.expected_version == ANY or append.decided_at < head}
-        if not unknown:
-            return {}
-        found = dict(self._of_texts("select_versions", list(unknown)))
-        return {stream: found.get(stream, 0) for stream in unknown}
+        return dict(self._of_texts("select_versions", list(unknown))) if unknown else {}
 
     def _holds(self, append: Append, index: int, batch: "_Batch") -> bool:
         condition = append.condition
@@ -215,7 +212,7 @@ class SQLiteEventLog:
         listed = json.dumps(texts)
         if _NUL not in listed:
             return self._run(statement, (listed,)).fetchall()
-        one = SQL[statement].replace("(SELECT value FROM json_each(?))", "(?)")
+        one = SQL[statement].replace("SELECT value FROM json_each(?)", "SELECT ? AS value")
         return [row for text in texts for row in self._connection.execute(one, (text,))]
 
     def _of_streams(self, after: Mapping[str, int]) -> list[Any]:
@@ -378,6 +375,15 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def create_log(connection: sqlite3.Connection, path: str, *, by_type: bool = False) -> None:
     """Makes the log's tables where they are not. Raises StoreError for a log of a newer format."""
+    is_there = has_log(connection, path)
+    for name in ("log", "event", "tag", "command", "snapshot", *(("name_index",) if by_type else ())):
+        connection.execute(SQL[f"create_{name}"])
+    if not is_there:  # a log that is there is opened without its write lock, which an outbox's caller may hold for long
+        connection.execute(SQL["insert_log"], {"format": FORMAT})
+
+
+def has_log(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether there is a log. Raises StoreError for one of a newer format."""
     is_created = connection.execute(SQL["is_created"]).fetchone()[0]
     found = connection.execute(SQL["select_log"]).fetchone() if is_created else None
     if found is not None and found[0] != FORMAT:
@@ -385,10 +391,7 @@ def create_log(connection: sqlite3.Connection, path: str, *, by_type: bool = Fal
             f"'{path}' holds an event log of format {found[0]}, this version reads format {FORMAT}; "
             "use the version of Syncline that made it, or a newer one"
         )
-    for name in ("log", "event", "tag", "command", "snapshot", *(("name_index",) if by_type else ())):
-        connection.execute(SQL[f"create_{name}"])
-    if found is None:  # a log that is there is opened without its write lock, which an outbox's caller may hold for long
-        connection.execute(SQL["insert_log"], {"format": FORMAT})
+    return found is not None
 
 
 def metadata_of(command_id: str | None, stored: str | None) -> dict[str, object]:
@@ -409,10 +412,10 @@ def _recorded(
 
 
 def _only_tag(query: Query) -> str | None:
-    """The tag that the query is about, if it is about one tag and nothing else."""
+    """The tag that the query is about, if it is about one tag and nothing else, and JSON can carry it to SQLite."""
     if len(query.items) == 1:
         (item,) = query.items
-        if len(item.tags) == 1 and not item.types:
+        if len(item.tags) == 1 and not item.types and "\0" not in item.tags[0]:
             return item.tags[0]
     return None
 

@@ -98,11 +98,9 @@ SELECT id, name, digest, stream, version, position, count
  WHERE id IN (SELECT value FROM json_each(?))
 
 -- select_versions --
--- How many events each of these streams has; those that have none are left out.
-SELECT stream, max(version)
-  FROM syncline_event
- WHERE stream IN (SELECT value FROM json_each(?))
- GROUP BY stream
+-- How many events each of these streams has: its newest version, which costs the same however long it is.
+SELECT w.value, coalesce((SELECT max(version) FROM syncline_event WHERE stream = w.value), 0)
+  FROM (SELECT value FROM json_each(?)) AS w
 
 -- select_streams --
 -- The events of several streams, of each those after a version, in the order of versions.

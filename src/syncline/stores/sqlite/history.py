@@ -10,7 +10,7 @@ from typing import NamedTuple
 from syncline.errors import SourceChanged, StoreError
 from syncline.messages import Position
 from syncline.read.projection import StoredEvent
-from syncline.stores.sqlite.events import SQLiteEventLog, create_log
+from syncline.stores.sqlite.events import SQLiteEventLog, create_log, has_log
 from syncline.stores.sqlite.reach import Reach, in_write
 from syncline.stores.sqlite.source import READ_TIMEOUT_S, source_errors
 from syncline.stores.statements import load_statements
@@ -56,12 +56,12 @@ class History:
         self.reach.close()
 
     def exists(self) -> bool:
-        """Whether the database holds a log."""
+        """Whether the database holds a log. Raises StoreError for one of a newer format."""
         with self.reach.snapshot():
-            return bool(self.reach.connection.execute(SQL["is_log"]).fetchone()[0])
+            return has_log(self.reach.connection, self.path)
 
     def create(self) -> None:
-        """Makes the log's tables where they are not. Raises StoreError for a log of a newer format."""
+        """Makes the log's tables where they are not."""
         with in_write(self.reach, CREATE_BUSY_S) as connection:
             create_log(connection, self.path)
 

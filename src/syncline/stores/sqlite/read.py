@@ -186,7 +186,8 @@ class SQLiteReadStore:
         if state == "loading":
             self._store_relation(table, relation, "loading", [])
         else:
-            self._store_relation(table, relation, "filling" if filling else state, sorted(filling))
+            filled = "live" if state == "filling" else state  # the columns that were new are not wanted any more
+            self._store_relation(table, relation, "filling" if filling else filled, sorted(filling))
 
     def _drop_indexes(self, table: str) -> None:
         for name, on in self._run("select_indexes").fetchall():

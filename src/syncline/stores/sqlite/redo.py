@@ -4,7 +4,7 @@ Changes nothing. What is chosen is applied by the feed, as one batch at the posi
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from syncline.messages import Chunk, DeadLetter, Key, Relation, Row
@@ -12,12 +12,10 @@ from syncline.move.feed import Held, key_of
 from syncline.read.projection import Projection
 from syncline.rows import Published
 from syncline.stores.sqlite.history import History
-from syncline.stores.sqlite.replay import SLICE_EVENTS, Replay
+from syncline.stores.sqlite.replay import Replay
 
 COMPARE_ROWS = 2_000
 CHUNK_ROWS = 1_000
-LAST_STEP_EVENTS = 4 * SLICE_EVENTS
-"""So few events are replayed at once whatever the time: who falls behind by a batch each step would never arrive."""
 
 
 @dataclass(slots=True)
@@ -67,17 +65,13 @@ class Redo:
     def comparing(self) -> Relation | None:
         return self._waiting[0] if self._waiting else None
 
-    def advance(self, up_to: int, budget_s: float, loading: Iterable[str]) -> bool:
-        """Goes on for about `budget_s`; says whether the replay stands at `up_to` and everything is compared.
-
-        Of the mirrors in `loading` only what was copied is compared.
-        """
+    def advance(self, up_to: int, budget_s: float) -> bool:
+        """Goes on for about `budget_s`; says whether the replay stands at `up_to` and everything is compared."""
         until = time.monotonic() + budget_s
-        is_near = up_to - self.replay.position <= LAST_STEP_EVENTS
-        if not self.replay.advance(up_to, float("inf") if is_near else budget_s):
+        if not self.replay.advance(up_to, budget_s):
             return False
         while self._waiting:
-            self._compare(self._waiting[0], loading)
+            self._compare(self._waiting[0])
             if time.monotonic() >= until:
                 break
         return not self._waiting
@@ -101,7 +95,7 @@ class Redo:
                 after = keys[-1]
         self.close()
 
-    def _compare(self, relation: Relation, loading: Iterable[str]) -> None:
+    def _compare(self, relation: Relation) -> None:
         rows, is_done = self.replay.scan(relation, self._after, COMPARE_ROWS)
         key = key_of(relation)
         last = key(rows[-1]) if rows else self._after
@@ -109,8 +103,6 @@ class Redo:
         if rows != there:
             self.replay.choose(relation, _differing(relation, rows, there))
         self._after = last
-        if not is_done and not there and relation.table in loading:
-            is_done = not self._held(relation, last, None)
         if is_done:
             self._waiting.pop(0)
             self._after = None

@@ -19,6 +19,8 @@ from syncline.stores.sqlite.mirror import rows_of, some_rows
 from syncline.stores.sqlite.tables import Shape, bound, create_stored, listed, quoted
 
 SLICE_EVENTS = 1_000
+LAST_STEP_EVENTS = 4_000
+"""So few events are replayed at once whatever the time: who falls behind by a batch each step would never arrive."""
 CACHED_ROWS = 10_000
 """How many rows that changed lately wait to be written, twice: what is changed again soon is written once."""
 
@@ -48,10 +50,11 @@ class Replay:
 
     def advance(self, up_to: int, budget_s: float) -> bool:
         """Replays on for about `budget_s`; says whether `up_to` is reached."""
+        is_near = up_to - self.position <= LAST_STEP_EVENTS
         until = time.monotonic() + budget_s
         while self.position < up_to:
             self._slice(min(self.position + SLICE_EVENTS, up_to))
-            if time.monotonic() >= until:
+            if time.monotonic() >= until and not is_near:
                 break
         return self.position >= up_to
 

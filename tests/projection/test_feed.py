@@ -1,0 +1,206 @@
+"""The feed of an event log, step by step: what a batch holds, what goes on during a replay, and what if the log is not well."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.projection.world import Did, Model, Service, small_steps, views_of
+
+from syncline.stores.sqlite import event_feed, replay
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Service:
+    return Service(tmp_path)
+
+
+@pytest.fixture
+def model(tmp_path: Path, shop: Service) -> Iterator[Model]:
+    found = Model(tmp_path / "read.db", [shop.followed], views_of("shop"))
+    with small_steps():
+        yield found
+    found.close()
+
+
+def item(number: int, **values: Any) -> Did:
+    return Did([("upsert", "item", {"id": "a", "part": number, **values})])
+
+
+def amounts(model: Model) -> dict[int, int]:
+    return {row[1]: row[3] for row in model.held("shop", "item")}
+
+
+def other_views(model: Model, *names: str) -> None:
+    model.views = views_of("shop", *names)
+    model.crash()
+
+
+def test_an_append_that_is_larger_than_a_batch_is_one_batch(shop: Service, model: Model) -> None:
+    model.settle()
+    shop.append(*[item(number) for number in range(20)])
+    shop.append(item(20))
+    model.step_until(lambda: amounts(model), "something is applied")
+    at = model.store.checkpoint("shop")
+    assert at is not None and at.n == 20
+    assert len(amounts(model)) == 20
+
+
+def test_a_batch_is_bounded_by_its_number_of_events(shop: Service, model: Model) -> None:
+    model.settle()
+    for number in range(20):
+        shop.append(item(number))
+    seen: list[int] = []
+
+    def is_over() -> bool:
+        at = model.store.checkpoint("shop")
+        assert at is not None
+        seen.extend([at.n] if at.n not in seen else [])
+        return at.n == 20
+
+    model.step_until(is_over, "all is applied")
+    assert seen == [0, 3, 6, 9, 12, 15, 18, 20]
+
+
+def test_what_is_live_is_of_one_position_though_the_log_grows_faster_than_it_is_read(
+    shop: Service, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "SLICE_EVENTS", 100)  # copying is quick enough to overtake
+    monkeypatch.setattr(event_feed, "SCAN_ROWS", 100)
+    other_views(model, "owners")
+    for number in range(12):
+        shop.append(item(number, amount=number))
+    model.settle()
+    other_views(model, "owners", "totals")
+    number = 12
+    for _ in range(30):
+        for _ in range(4):
+            shop.append(item(number, amount=number))
+            number += 1
+        model.relay.step()
+        if model.store.definitions.states.get("shop__item") == "live":
+            at = model.store.checkpoint("shop")
+            assert at is not None
+            assert len(model.held("shop", "item")) == at.n
+            assert at.n < number, "the log did not grow faster"
+            return
+    pytest.fail(f"it never went live: {model.lines}")
+
+
+def test_mirrors_go_on_and_the_rows_of_before_are_shown_until_a_rebuild_is_complete(shop: Service, model: Model) -> None:
+    for number in range(40):
+        shop.append(item(number, amount=1))
+    model.settle()
+    shop.rules.factor = 5
+    model.feed().replay([model.relation("shop", "item")])
+    followed = 0
+    while model.feed().is_replaying:
+        before = amounts(model)
+        shop.append(item(0, amount=100 + followed))
+        model.relay.step()
+        after = amounts(model)
+        if model.feed().is_replaying and after != before:
+            followed += 1
+            assert set(after.values()) - {after[0]} == {1}, "old rows changed before all were made anew"
+    assert followed > 5, "nothing was applied during the replay"
+    model.settle()
+    model.assert_right(shop)
+    assert set(amounts(model).values()) - {amounts(model)[0]} == {5}
+
+
+def test_status_says_how_far_a_replay_came(shop: Service, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_feed, "SHOWN_S", 0.0)
+    for number in range(30):
+        shop.append(item(number))
+    seen: list[str] = []
+
+    def is_live() -> bool:
+        (shown,) = model.store._connection.execute("SELECT activity FROM syncline_feed").fetchone() or ("",)
+        seen.append(shown)
+        return model.relay.is_settled()
+
+    model.step_until(is_live, "the first copy")
+    assert "replaying: 10 of 30 events" in seen
+    assert seen[-1] == ""
+
+
+def test_a_log_that_is_put_back_again_while_it_is_compared_is_compared_with_what_it_is_then(shop: Service, model: Model) -> None:
+    shop.append(item(1, amount=1))
+    first = shop.copy()
+    for number in range(2, 20):
+        shop.append(item(number, amount=number))
+    model.settle()
+    shop.restore(first)
+    for number in range(2, 18):
+        shop.append(item(number, amount=-number))
+    renewed = shop.copy()
+    model.step_until(lambda: model.feed()._redo is not None, "the comparison begins")
+    model.relay.step()
+    assert amounts(model)[17] == 17, "it is not in the midst of it"
+    shop.restore(renewed if shop.incarnation() == incarnation_of(renewed) else first)
+    for number in range(2, 5):
+        shop.append(item(number, amount=1000 * number))
+    model.settle()
+    model.assert_right(shop)
+    assert amounts(model)[2] == 2000
+
+
+def incarnation_of(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as db:
+        return str(db.execute("SELECT incarnation FROM syncline_event_log").fetchone()[0])
+
+
+def test_events_that_were_removed_from_the_log_are_missed_and_told(shop: Service, model: Model) -> None:
+    model.settle()
+    for number in range(5):
+        shop.append(item(number))
+    with closing(sqlite3.connect(shop.path)) as log, log:
+        log.execute("DELETE FROM syncline_event WHERE position = 2")
+    model.step_until(lambda: model.relay.following["shop"].subscription.state == "failed", "it fails")
+    assert "does not hold every event" in str(model.relay.following["shop"].subscription.error)
+    assert amounts(model) == {}
+
+
+def test_a_log_of_a_newer_format_is_left_alone_and_told(shop: Service, model: Model) -> None:
+    shop.append(item(1))
+    with closing(sqlite3.connect(shop.path)) as log, log:
+        log.execute("UPDATE syncline_event_log SET format = 99")
+    model.step_until(lambda: model.relay.following["shop"].subscription.state == "failed", "it fails")
+    assert "format 99" in str(model.relay.following["shop"].subscription.error)
+
+
+def test_nothing_that_the_feed_does_keeps_a_writer_waiting(shop: Service, model: Model) -> None:
+    for number in range(40):
+        shop.append(item(number))
+    with closing(sqlite3.connect(shop.path, timeout=0)) as writer:
+        for number in range(200):
+            model.relay.step()
+            writer.execute("BEGIN IMMEDIATE")
+            writer.execute("UPDATE syncline_event_log SET commands = ?", (number,))
+            writer.commit()
+    assert model.feed()._history.reach.connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+
+
+def test_an_event_that_changes_no_row_that_is_followed_moves_the_position(shop: Service, model: Model) -> None:
+    other_views(model, "owners")
+    model.settle()
+    shop.append(item(1))
+    model.settle()
+    at = model.store.checkpoint("shop")
+    assert at is not None and at.n == 1
+
+
+def test_rows_that_are_not_copied_yet_are_not_missed(shop: Service, model: Model) -> None:
+    for number in range(30):
+        shop.append(item(number, amount=number))
+    model.step_until(lambda: model.relay.following["shop"].subscription.state == "loading", "it loads")
+    shop.append(Did([("patch", "item", {"id": "a", "part": 29, "amount": 7})]))
+    model.settle()
+    model.assert_right(shop)
+    assert amounts(model)[29] == 7
+    assert model.feed().complaint == ""
+    shop.append(Did([("patch", "item", {"id": "b", "part": 1, "amount": 7}), ("delete", "item", {"id": "b", "part": 2})]))
+    model.settle()
+    assert "shop.item: 2 Patch or Delete named rows that were not there, the last of them ('b', 2)" in model.feed().complaint
