@@ -18,7 +18,7 @@ from syncline.composing import Writing, compose
 from syncline.config import Config, ReadModelConfig
 from syncline.definitions import View
 from syncline.errors import NotFound, NotReady, Unavailable
-from syncline.following import Follower, OnEvent, OnProgress, settling, silent
+from syncline.following import Follower, OnEvent, OnProgress, silent
 from syncline.handling import open_handler, prepare_outbox, prepare_tables
 from syncline.messages import Position, Progress, Receipt, Token
 from syncline.move.freshness import Status
@@ -28,6 +28,7 @@ from syncline.places import Placed
 from syncline.read.reader import ReadResult, Wanted, read_view
 from syncline.read.verify import VerifyReport
 from syncline.services import FollowedService
+from syncline.settling import settling
 from syncline.stores.sqlite.control import Requests, is_leased
 from syncline.stores.sqlite.install import uninstall
 from syncline.stores.sqlite.reach import Reach, in_write
@@ -141,7 +142,7 @@ class App:
                 stop.set()
 
         if not self._followers:
-            raise NotFound("there is nothing to follow: no view is placed in this App; add one: view.on(SQLite(\"read.db\"))")
+            raise NotFound('there is nothing to follow: no view is placed in this App; add one: view.on(SQLite("read.db"))')
         first, *others = self._followers.values()
         threads = [threading.Thread(target=follow, args=(each,), name=f"relay-{each.model.name}") for each in others]
         for thread in threads:

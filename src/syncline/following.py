@@ -3,8 +3,8 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -237,49 +237,12 @@ class Follower:
         return True
 
 
-@contextmanager
-def settling(followers: Iterable[Follower]) -> Iterator[Callable[[], None]]:
-    """Relays that stay open for the time of the block, and a function that runs them all in the caller's thread until everything
-    committed now is applied. It raises Unavailable, with the reason, when a service cannot be followed."""
-    with ExitStack() as stack:
-        relays: list[Relay] = []
-        for follower in followers:
-            lease = Lease(follower.model.database)
-            if not lease.acquire():
-                raise Unavailable(f"another relay follows into '{follower.model.database}'; stop it first")
-            stack.callback(lease.release)
-            relay, _ = stack.enter_context(follower.opened(silent, silent))
-            relays.append(relay)
-
-        def settle_all() -> None:
-            for relay in relays:
-                _sweep_polled(relay)
-                settle(relay)
-                _raise_failure(relay)
-
-        yield settle_all
-
-
 def settle(relay: Relay) -> None:
     """Runs the relay's rounds in the caller's thread until nothing is left to load, build or apply. Raises a build's error."""
     while relay.step() or not relay.is_settled():
         time.sleep(0)
     if relay.build_error is not None:
         raise relay.build_error
-
-
-def _sweep_polled(relay: Relay) -> None:
-    """A polled service shows what was committed with its next sweep only, so that begins now."""
-    for name, following in relay.following.items():
-        relation = next((each for each in relay.store.relations.values() if each.service == name), None)
-        if following.service.capture == "polling" and following.feed is not None and relation is not None:
-            relay.mark(relation, ())
-
-
-def _raise_failure(relay: Relay) -> None:
-    for name, following in relay.following.items():
-        if following.subscription.state == "failed":
-            raise Unavailable(f"service '{name}' cannot be followed: {following.subscription.error}")
 
 
 def _has_reached(position: Position | None, head: Position) -> bool:

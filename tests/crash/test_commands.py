@@ -11,6 +11,8 @@ from tests.write.sender import Sender
 ROUNDS = 25
 LONG_ROUNDS = 400
 COMMANDS = 120
+GROUP = 6
+"""How many commands are in flight at once: few, so that there are many transactions to be killed in."""
 MOST_HEARD = 100
 
 
@@ -38,7 +40,8 @@ def kill_again_and_again(folder: Path, rounds: int, seed: int) -> None:
         rng.shuffle(asked)
         with Sender(path, "tests.write.ledger.ledger") as sender:
             sender.wait_ready()
-            sender.send(asked)
+            for start in range(0, len(asked), GROUP):
+                sender.send(asked[start : start + GROUP])
             heard = sender.hear(rng.randrange(MOST_HEARD))
             heard |= sender.kill()
         assert_one_answer(told, heard)

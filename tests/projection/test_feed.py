@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.projection.world import Did, Model, Service, small_steps, views_of
 
+from syncline.messages import Progress
 from syncline.stores.sqlite import event_feed, replay
 
 
@@ -204,3 +205,41 @@ def test_rows_that_are_not_copied_yet_are_not_missed(shop: Service, model: Model
     shop.append(Did([("patch", "item", {"id": "b", "part": 1, "amount": 7}), ("delete", "item", {"id": "b", "part": 2})]))
     model.settle()
     assert "shop.item: 2 Patch or Delete named rows that were not there, the last of them ('b', 2)" in model.feed().complaint
+
+
+def test_columns_that_come_while_a_mirror_is_copied_are_copied_into_their_places(shop: Service, model: Model) -> None:
+    other_views(model, "totals")
+    for number in range(20):
+        shop.append(item(number, name=f"name {number}", amount=number, price=0.5))
+    model.step_until(lambda: model.store.definitions.row_counts.get("shop__item", 0) > 4, "some rows are copied")
+    other_views(model, "totals", "items")
+    model.settle()
+    model.assert_right(shop)
+    assert model.held("shop", "item")[0] == ("a", 0, "name 0", 0, 0.5)
+
+
+def test_columns_that_are_not_wanted_any_more_need_not_be_filled(shop: Service, model: Model) -> None:
+    for number in range(20):
+        shop.append(item(number, name=f"name {number}", amount=number))
+    other_views(model, "totals")
+    model.settle()
+    other_views(model, "totals", "items")
+    model.step_until(lambda: model.store.definitions.states["shop__item"] == "filling", "columns are being filled")
+    other_views(model, "totals")
+    model.settle()
+    model.assert_right(shop)
+
+
+def test_a_first_copy_and_a_rebuild_tell_how_far_they_are(shop: Service, model: Model) -> None:
+    told: list[Progress] = []
+    model.relay._on_progress = told.append
+    for number in range(20):
+        shop.append(item(number))
+    model.settle()
+    copied = [(each.done, each.total) for each in told if each.what == "replaying shop"]
+    assert copied[0] == (2, 20) and copied[-1] == (20, 20) and copied.count((20, 20)) == 1
+    told.clear()
+    model.feed().replay([model.relation("shop", "item")])
+    model.step_until(lambda: not model.feed().is_replaying, "the replay")
+    again = [(each.done, each.total) for each in told if each.what == "replaying shop"]
+    assert again[0] == (2, 20) and again[-1] == (20, 20) and again.count((20, 20)) == 1

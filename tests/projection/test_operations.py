@@ -46,11 +46,15 @@ def test_what_is_folded_in_parts_is_what_the_operations_come_to_one_by_one(rng: 
             right.apply(event.operations)
             assert projection.fold([stored(position, event)], nets) == ([], [])
         for name, net in nets.items():
-            for key, row in net.settle({key: held[name][key] for key in net.unproven if key in held[name]}).items():
+            net.prove({key: held[name][key] for key in net.unproven if key in held[name]})
+            for key, row in net.changes.items():
+                assert not isinstance(row, dict)
                 if row is None:
                     held[name].pop(key, None)
                 else:
                     held[name][key] = row
+            assert set(net.rows) == {row for row in net.changes.values() if row is not None}
+            assert net.gone == [key for key, row in net.changes.items() if row is None]
             missing[name] += net.missing
     for name, relation in PUBLISHED.items():
         pruned = relation.pruned_to(tuple(columns) if name == "item" else ("name", "rank"))

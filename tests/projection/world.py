@@ -17,7 +17,9 @@ from syncline import messages
 from syncline.codec import EventCodec
 from syncline.config import ServiceConfig
 from syncline.defining import definer
+from syncline.errors import StoreError
 from syncline.events import Append, NewEvent
+from syncline.move import subscription
 from syncline.move.relay import Relay
 from syncline.read.view import View, parse_view
 from syncline.rows import Delete, Patch, Published, Relation, RowOperation, Upsert, published_relation
@@ -229,12 +231,23 @@ class Model:
             assert time.monotonic() < deadline, f"{what}: {self.lines[-10:]}"
 
     def settle(self) -> None:
-        """Until there is nothing left to do."""
+        """Until there is nothing left to do, and nothing fails."""
         deadline = time.monotonic() + TIMEOUT_S
-        while self.relay.step() or not self.relay.is_settled():
-            assert time.monotonic() < deadline, self.lines[-10:]
-        failed = [f.subscription.error for f in self.relay.following.values() if f.subscription.state == "failed"]
-        assert not failed, failed
+        while self.relay.step() or not self.relay.is_settled() or self.failures():
+            assert time.monotonic() < deadline, (self.failures(), self.lines[-10:])
+
+    def failures(self) -> list[str | None]:
+        return [each.subscription.error for each in self.relay.following.values() if each.subscription.state == "failed"]
+
+    def stumble(self) -> None:
+        """The transaction that applies the next batch is undone at its end."""
+        move = self.store._move
+
+        def fail(*values: Any, **more: Any) -> None:
+            self.store._move = move  # type: ignore[method-assign]
+            raise StoreError("the disk is full for once")
+
+        self.store._move = fail  # type: ignore[method-assign]
 
     def feed(self, service: str = "shop") -> EventFeed:
         feed = self.relay.following[service].feed
@@ -305,9 +318,10 @@ def small_steps() -> Iterator[None]:
     """Everything that goes in steps goes in steps of a row or two, so that there is something between them."""
     sizes = {
         event_feed: {"BATCH_EVENTS": 3, "SCAN_ROWS": 2, "REPLAY_BUDGET_S": 0.0},
-        replay: {"SLICE_EVENTS": 2, "LAST_STEP_EVENTS": 4, "CACHED_ROWS": 2},
-        redo: {"COMPARE_ROWS": 2, "CHUNK_ROWS": 1},
+        replay: {"SLICE_EVENTS": 2, "FETCH_ROWS": 1, "LAST_STEP_EVENTS": 4, "CACHED_ROWS": 2},
+        redo: {"COMPARE_ROWS": 2},
         event_look: {"SCAN_ROWS": 2},
+        subscription: {"FIRST_PAUSE_S": 0.0},
     }
     before = {module: {name: getattr(module, name) for name in its} for module, its in sizes.items()}
     try:

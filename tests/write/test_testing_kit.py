@@ -1,6 +1,8 @@
 """What `syncline.testing` offers does what it says, and a test that should fail with it does, readably."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -210,6 +212,20 @@ def test_any_thread_may_send_meanwhile() -> None:
         assert sorted(row[-2] for row in shop.rows(order_summary).rows) == list(range(1, 21))
 
 
+def test_what_needs_a_relay_of_its_own_can_be_done_between_two_settles() -> None:
+    with in_memory(app) as shop:
+        shop.send(AddProduct("tea", "Assam", 450))
+        shop.send(PlaceOrder("o-1", "Ada", {"tea": 2}))
+        shop.settle()
+        shop.app.rebuild("order_summary")
+        assert not shop.app.verify().differences
+        shop.send(Reprice("tea", 500))
+        shop.settle()
+        assert shop.read(order_summary, "o-1")["total_cents"] == 1000
+        shop.app.sync()
+        shop.settle()
+
+
 # -- services that others write for ------------------------------------------------------------------------------------
 
 STOCK = "CREATE TABLE stock (sku TEXT PRIMARY KEY, quantity INTEGER NOT NULL)"
@@ -267,3 +283,35 @@ def test_settling_tells_of_a_service_that_cannot_be_followed(warehouse: Path) ->
             connection.execute("DROP TABLE stock")
         with pytest.raises(Unavailable, match="service 'warehouse' cannot be followed: .*stock"):
             world.settle()
+
+
+# -- the conformance suite ---------------------------------------------------------------------------------------------
+
+
+def test_what_a_store_does_not_offer_is_skipped_by_name(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text('[pytest]\nmarkers =\n  requires(capability): x\n  long: x\naddopts = -m "not long"\n')
+    (tmp_path / "test_log.py").write_text("""
+from functools import partial
+
+import pytest
+from syncline.stores.sqlite.events import SQLiteEventLog
+from syncline.testing.conformance import *
+from syncline.testing.conformance import Subject
+
+@pytest.fixture
+def subject(tmp_path):
+    return Subject(partial(SQLiteEventLog, str(tmp_path / "events.db")), has_processes=False)
+""")
+    asked = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-k",
+        "full_disk or newer_version or after_a_kill or positions_only_rise",
+    ]
+    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "4 skipped" in done.stdout and "failed" not in done.stdout, done.stdout
+    for missing in ("full", "newer", "processes"):
+        assert f"this store does not offer: {missing}" in done.stdout

@@ -18,6 +18,7 @@ from syncline.cli.program import (
     Program,
     complete_service,
     config_option,
+    file_option,
     json_option,
     opened,
 )
@@ -64,7 +65,7 @@ def main() -> None:
 @click.option("--dir", "folder", default=".", type=click.Path(file_okay=False), help="Where to write (default here).")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--wal", is_flag=True, help="Put the databases into WAL mode, so that nobody waits for a reader.")
-@config_option
+@file_option
 @json_option
 def init(databases: tuple[str, ...], folder: str, force: bool, wal: bool, as_json: bool) -> int:
     """Looks at databases and writes a syncline.toml and a first view.

@@ -91,15 +91,6 @@ def _status_after(error: BaseException, args: list[str]) -> int:
 
 def config_option(command: Command) -> Command:
     """Adds `--config FILE` and `--app MODULE:NAME`; the nearest to the command's own name wins."""
-    of_file = click.option(
-        "--config",
-        metavar="FILE",
-        type=click.Path(),
-        expose_value=False,
-        callback=_remember(_CONFIG_KEY),
-        is_eager=True,
-        help=f"The configuration file (default ./{DEFAULT_CONFIG}).",
-    )
     of_module = click.option(
         "--app",
         metavar="MODULE:NAME",
@@ -108,7 +99,20 @@ def config_option(command: Command) -> Command:
         is_eager=True,
         help="The App in a Python module, in place of a configuration file.",
     )
-    return of_file(of_module(command))
+    return file_option(of_module(command))
+
+
+def file_option(command: Command) -> Command:
+    """Adds `--config FILE` alone, for what is about the file itself."""
+    return click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(),
+        expose_value=False,
+        callback=_remember(_CONFIG_KEY),
+        is_eager=True,
+        help=f"The configuration file (default ./{DEFAULT_CONFIG}).",
+    )(command)
 
 
 def _remember(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:

@@ -115,6 +115,11 @@ class Replays(Protocol):
         """Whether there are rows to be made anew that no batch has brought yet."""
         ...
 
+    @property
+    def replayed(self) -> tuple[int, int] | None:
+        """While events are replayed, for a first copy or to make rows anew: how many were, and of how many."""
+        ...
+
 
 def key_of(relation: Relation) -> Callable[[Row], Key]:
     """A function from a row of `relation` to its key."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from syncline.errors import Fenced, InvalidDefinition, SourceChanged, StoreError, Unavailable
 from syncline.messages import Batch, DeadLetter, Key, Position, Progress, Relation
-from syncline.move.feed import Feed, HoldsBack
+from syncline.move.feed import Feed, HoldsBack, Replays
 from syncline.move.subscription import Event, Subscription
 from syncline.stores.protocols import ReadStore
 
@@ -60,6 +60,7 @@ class Following:
     is_forgetting: bool = False
     is_drained: bool = False
     shown: tuple[str, str, str | None] = ("", "", None)
+    replaying: int = 0
     described: list[Relation] | None = None
     totals: dict[str, int | None] = field(default_factory=dict)
 
@@ -244,6 +245,8 @@ class Relay:
         if not worked and following.subscription.state != "loading":
             self._note(following, "drained")
         self._show(following, feed.activity)
+        if worked:
+            self._tell_replay(following)
         return worked
 
     def _apply(self, following: Following, batch: Batch, loaded: Sequence[str]) -> None:
@@ -277,6 +280,7 @@ class Relay:
         relation = self.store.relations[table]
         rows, done = following.feed.scan(relation, after, SCAN_BUDGET_S)
         self._show(following, following.feed.activity)
+        self._tell_replay(following)
         if not rows and not done:
             return  # what is to be copied is still being made
         if table not in following.totals:
@@ -290,6 +294,15 @@ class Relay:
             following.totals.pop(table)
             if not self.store.loading(following.service.name):
                 following.feed.mark(relation, ())
+
+    def _tell_replay(self, following: Following) -> None:
+        feed = following.feed
+        found = feed.replayed if isinstance(feed, Replays) else None
+        if found is None and following.replaying:
+            found = (following.replaying, following.replaying)
+        following.replaying = found[1] if found is not None and found[0] < found[1] else 0
+        if found is not None:
+            self._on_progress(Progress(f"replaying {following.service.name}", *found, "events"))
 
     def _build(self) -> bool:
         """Builds for some milliseconds. A fault of the store leaves the feeds following; it is tried again later."""

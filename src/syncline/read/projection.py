@@ -40,7 +40,7 @@ class Net:
     """What operations on the rows of one relation come to.
 
     `unproven` counts, for a key, the operations that change something only where the row was there before; `missing` those that
-    are known to have changed nothing, `example` being a key of them.
+    are known to have changed nothing, `example` being a key of them. Once all is proven, `changes` are rows, or None for gone.
     """
 
     changes: dict[Key, Change] = field(default_factory=dict)
@@ -61,18 +61,27 @@ class Net:
             self.unproven[key] += 1
             self.changes[key] = None if change is None else {**before, **change}
 
-    def settle(self, base: Mapping[Key, Row]) -> dict[Key, Row | None]:
-        """Each row as it is after all operations, None where it is gone; `base` has what of `unproven` was there before."""
+    def prove(self, base: Mapping[Key, Row]) -> None:
+        """Settles what is unproven; `base` has those of its rows that were there before."""
         for key, count in self.unproven.items():
-            if key not in base:
+            change, row = self.changes[key], base.get(key)
+            if row is None:
                 self.missing, self.example = self.missing + count, key
-        found: dict[Key, Row | None] = {}
-        for key, change in self.changes.items():
-            if change is None or isinstance(change, tuple):
-                found[key] = change
-            elif key in base:
-                found[key] = patched(base[key], change)
-        return found
+                if not isinstance(change, tuple):
+                    del self.changes[key]
+            elif isinstance(change, dict):
+                self.changes[key] = patched(row, change)
+        self.unproven.clear()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows to be written. Call when all is proven."""
+        return [change for change in self.changes.values() if isinstance(change, tuple)]
+
+    @property
+    def gone(self) -> list[Key]:
+        """The keys of rows that are to be removed, if they are there. Call when all is proven."""
+        return [key for key, change in self.changes.items() if change is None]
 
 
 class Projection:
@@ -102,6 +111,7 @@ class Projection:
         failures: list[Failure] = []
         passed: list[StoredEvent] = []
         held, dropped, decode, steps = self.held, self.dropped, self._decode, self.steps
+        changes = {table: net.changes for table, net in nets.items()}
         for event in events:
             position, stream, name, shape, data = event
             if held and position >= held.get(stream, position + 1):
@@ -118,7 +128,7 @@ class Projection:
                 continue
             for table, key, change in found:
                 if isinstance(change, tuple):
-                    nets[table].changes[key] = change
+                    changes[table][key] = change
                 else:
                     nets[table].add(key, change)
         return failures, passed
@@ -192,15 +202,17 @@ def _made(kind: type, relation: Relation, followed: Relation | None, names: tupl
     if followed is None:
         return lambda values: stored(values) and None  # nothing of it is kept; what is wrong with it is wrong all the same
     table, key = relation.table, _picker([names.index(name) for name in relation.key], len(names))
-    if kind is Upsert:
-        # A column that was left out is NULL: it stands behind the last of the values.
-        row = _picker([names.index(name) if name in names else len(names) for name in followed.column_names], len(names))
-        return lambda values: (table, key(values := stored(values)), row(values))
     if kind is Delete:
         return lambda values: (table, key(stored(values)), None)
-    written = [name for name in names if name in followed.column_names and name not in relation.key]
-    places = [(followed.column_names.index(name), names.index(name)) for name in written]
-    return lambda values: (table, key(values := stored(values)), {to: values[at] for to, at in places})
+    if kind is Patch:
+        written = [name for name in names if name in followed.column_names and name not in relation.key]
+        places = [(followed.column_names.index(name), names.index(name)) for name in written]
+        return lambda values: (table, key(values := stored(values)), {to: values[at] for to, at in places})
+    if names == followed.column_names:
+        return lambda values: (table, key(values := stored(values)), values)
+    # A column that was left out is NULL: it stands behind the last of the values.
+    row = _picker([names.index(name) if name in names else len(names) for name in followed.column_names], len(names))
+    return lambda values: (table, key(values := stored(values)), row(values))
 
 
 def _refuse_names(shown: str, kind: type, relation: Relation, names: tuple[str, ...]) -> None:
@@ -225,8 +237,6 @@ _Picker: TypeAlias = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 def _picker(indexes: list[int], width: int) -> _Picker:
     """Takes some of so many values, by their numbers; the number behind the last one is NULL."""
-    if indexes == list(range(width)):
-        return lambda values: values
     if len(indexes) == 1:
         (index,) = indexes
         return lambda values: (values[index],)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from syncline.events import ANY, NO_STREAM, Append, AppendCondition, Appended, NewEvent, Query, QueryItem
+from syncline.events import ANY, NO_STREAM, Append, AppendCondition, Appended, Conflicted, NewEvent, Query, QueryItem
 from syncline.stores.event_log import EventLog
 
 Hold: TypeAlias = Callable[[], object]
@@ -68,7 +68,8 @@ class Diary:
             expected = NO_STREAM if number % 5 == 4 else ANY
             append = Append(self.name, events, AppendCondition(expected), f"{self.name}-{number}")
             (outcome,) = log.append([append])
-            yield f"{'accepted' if isinstance(outcome, Appended) else 'refused'} {number}"
+            # Repeated: the one that was killed before stored it and could not say so any more.
+            yield f"{'refused' if isinstance(outcome, Conflicted) else 'accepted'} {number}"
             number += 1
 
 

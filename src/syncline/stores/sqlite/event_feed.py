@@ -55,6 +55,7 @@ class EventFeed:
         self._wanted = Wanted()
         self._missing: dict[str, tuple[int, Key | None]] = {}
         self._is_behind = True
+        self._replayed_to = 0
         self._shown_at = 0.0
 
     # -- Feed ----------------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class EventFeed:
             return self._renew(after, place)
         if self._redo is None and self._wanted:
             self._begin()
-        if self._redo is not None and self._redo.advance(after.n, REPLAY_BUDGET_S):
+        if self._redo is not None and self._advance(self._redo, after.n):
             return self._redone(self._redo, after, after)
         is_idle = not events and not self._untold
         if self._redo is not None and is_idle and not self._is_to_be_shown(self._redo.replay, after.n, self._redo.comparing):
@@ -124,7 +125,7 @@ class EventFeed:
                 self._published, loading, held=self._projection.held, dropped=self._store.dropped(self.service)
             )
             self._copy = Replay(self._history, projection, loading)
-        is_there = self._copy.advance(at.n, REPLAY_BUDGET_S)
+        is_there = self._advance(self._copy, at.n)
         self._hold_back(self._copy, at.n)
         if not is_there:
             self._is_to_be_shown(self._copy, at.n, None)
@@ -154,6 +155,11 @@ class EventFeed:
     def is_replaying(self) -> bool:
         return self._redo is not None or bool(self._wanted)
 
+    @property
+    def replayed(self) -> tuple[int, int] | None:
+        found = self._redo.replay if self._redo is not None else self._copy
+        return (found.position, self._replayed_to) if found is not None and found.position < self._replayed_to else None
+
     # -- one batch -----------------------------------------------------------------------------------------------------
 
     def _batch(self, before: Position, place: Place, end: End | None, events: list[StoredEvent]) -> Batch:
@@ -175,9 +181,12 @@ class EventFeed:
         up_to = events[-1][0]
         for failure in failures:
             self._tell(self._letter(failure, up_to))
+        waiting: dict[str, list[StoredEvent]] = {}
         for event in passed:
-            letter = self._letters[event[1]]
-            keys = letter.keys | self._named(self._projection.keys([event]))
+            waiting.setdefault(event[1], []).append(event)
+        for stream, of_it in waiting.items():
+            letter = self._letters[stream]
+            keys = letter.keys | self._named(self._projection.keys(of_it))
             if keys != letter.keys:
                 self._tell(replace(letter, keys=keys))
         loading = self._loading()
@@ -185,10 +194,9 @@ class EventFeed:
         for table, net in nets.items():
             relation = self._relations[table]
             key = key_of(relation)
-            base = {key(row): row for row in self._store.rows_of(relation, list(net.unproven))} if net.unproven else {}
-            settled = net.settle(base)
-            rows = [row for row in settled.values() if row is not None]
-            gone = [each for each, row in settled.items() if row is None]
+            if net.unproven:
+                net.prove({key(row): row for row in self._store.rows_of(relation, list(net.unproven))})
+            rows, gone = net.rows, net.gone
             if rows or gone:
                 chunks.append(Chunk(relation, rows, gone))
             if net.missing and table not in loading:  # what is not copied yet is not missing
@@ -212,7 +220,7 @@ class EventFeed:
     def _hold_back(self, found: Replay, up_to: int, redone: Collection[str] = ()) -> None:
         """What a replay could not make rows of is held back in batches too, from now on.
 
-        Batches may have brought rows of it, or of what waits behind it, before: of relations that are not `redone` these are undone.
+        Batches may have brought rows of it, or of what waits behind it: of relations that are not `redone` these are undone.
         """
         for failure in found.failures:
             self._tell(self._letter(failure, up_to))
@@ -246,7 +254,7 @@ class EventFeed:
             self._letters, self._untold, self._projection.held = {}, {}, {}
             target = self._renewed = place.newest
             self._redo = self._redo_of(Wanted(relations=set(self._relations)), {}, frozenset())
-        if self._redo.advance(target.n, REPLAY_BUDGET_S):
+        if self._advance(self._redo, target.n):
             return self._redone(self._redo, after, target)
         self._is_to_be_shown(self._redo.replay, target.n, self._redo.comparing)
         return None
@@ -270,6 +278,10 @@ class EventFeed:
         batch.parked += self._untold.values()
         self._redo, self._renewed, self._untold, self.activity, self._is_behind = None, None, {}, "", True
         return batch
+
+    def _advance(self, replaying: Replay | Redo, up_to: int) -> bool:
+        self._replayed_to = up_to
+        return replaying.advance(up_to, REPLAY_BUDGET_S)
 
     def _loading(self) -> set[str]:
         """The relations whose mirrors are being copied."""

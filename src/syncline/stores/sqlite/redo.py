@@ -15,7 +15,6 @@ from syncline.stores.sqlite.history import History
 from syncline.stores.sqlite.replay import Replay
 
 COMPARE_ROWS = 2_000
-CHUNK_ROWS = 1_000
 
 
 @dataclass(slots=True)
@@ -85,14 +84,9 @@ class Redo:
 
     def chunks(self) -> Iterator[Chunk]:
         """The chosen keys, with their rows as they are in the replay, which is closed at the end."""
-        with_keys = [(relation, key_of(relation)) for relation in self.replay.relations.values()]
-        for relation, key in with_keys:
-            after: Key | None = None
-            while keys := self.replay.chosen(relation, after, CHUNK_ROWS):
-                rows = self.replay.rows_of(relation, keys)
-                there = {key(row) for row in rows}
-                yield Chunk(relation, rows, [each for each in keys if each not in there])
-                after = keys[-1]
+        for relation in self.replay.relations.values():
+            for rows, gone in self.replay.chosen(relation):
+                yield Chunk(relation, rows, gone)
         self.close()
 
     def _compare(self, relation: Relation) -> None:

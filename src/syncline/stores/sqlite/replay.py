@@ -6,13 +6,14 @@ short begins again.
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+from syncline.errors import Unavailable
 from syncline.messages import Key, Relation, Row
 from syncline.move.feed import key_of
 from syncline.read.projection import Failure, Net, Projection
-from syncline.stores.sqlite.connection import CACHE_KIB, translated
+from syncline.stores.sqlite.connection import CACHE_KIB
 from syncline.stores.sqlite.definitions import mirror_shape
 from syncline.stores.sqlite.history import History
 from syncline.stores.sqlite.mirror import rows_of, some_rows
@@ -21,6 +22,7 @@ from syncline.stores.sqlite.tables import Shape, bound, create_stored, listed, q
 SLICE_EVENTS = 1_000
 LAST_STEP_EVENTS = 4_000
 """So few events are replayed at once whatever the time: who falls behind by a batch each step would never arrive."""
+FETCH_ROWS = 1_000
 CACHED_ROWS = 10_000
 """How many rows that changed lately wait to be written, twice: what is changed again soon is written once."""
 
@@ -28,14 +30,12 @@ CACHED_ROWS = 10_000
 class Replay:
     """The rows of some relations of a service, as its events up to `position` make them. One thread owns it.
 
-    `failures` are the events that could not be made rows, each of which holds its stream back from there on. `missing` counts, by
-    relation, operations on rows that were not there, with the key of one.
+    `failures` are the events that could not be made rows, each of which holds its stream back from there on.
     """
 
     def __init__(self, history: History, projection: Projection, relations: Iterable[Relation]) -> None:
         self.position = 0
         self.failures: list[Failure] = []
-        self.missing: dict[str, tuple[int, Key | None]] = {}
         self.projection, self._history = projection, history
         self._connection = _scratch()
         self._made = {relation.table: _Made(self._connection, relation) for relation in relations}
@@ -44,6 +44,11 @@ class Replay:
     def relations(self) -> dict[str, Relation]:
         """By their names in the service."""
         return {table: made.relation for table, made in self._made.items()}
+
+    @property
+    def missing(self) -> dict[str, tuple[int, Key | None]]:
+        """By relation, how many operations named rows that were not there, and the key of one."""
+        return {table: (made.net.missing, made.net.example) for table, made in self._made.items() if made.net.missing}
 
     def close(self) -> None:
         self._connection.close()
@@ -69,36 +74,33 @@ class Replay:
 
     def rows_of(self, relation: Relation, keys: Sequence[Key]) -> list[Row]:
         """The rows of these keys that there are."""
-        return list(self._made[relation.table].rows_of(keys).values())
+        return self._made[relation.table].rows_of(keys)
 
     def choose(self, relation: Relation, keys: Iterable[Key]) -> None:
         """Remembers keys of rows that are to be brought to where the replay is."""
         self._made[relation.table].choose(keys)
 
-    def chosen(self, relation: Relation, after: Key | None, limit: int) -> list[Key]:
-        """At most `limit` of the chosen keys, in order, after one of them."""
-        return self._made[relation.table].chosen(after, limit)
+    def chosen(self, relation: Relation) -> Iterator[tuple[list[Row], list[Key]]]:
+        """The chosen keys in order, some at a time: the rows of those that have one, and the others."""
+        return self._made[relation.table].chosen()
 
     def _slice(self, end: int) -> None:
-        nets = {table: Net() for table in self._made}
+        nets = {table: made.net for table, made in self._made.items()}
         failures, _ = self.projection.fold(self._history.events(self.position, end), nets)
         self.failures += failures
-        for table, net in nets.items():
-            self._made[table].take(net)
-            if net.missing:
-                count, _ = self.missing.get(table, (0, None))
-                self.missing[table] = count + net.missing, net.example
+        for made in self._made.values():
+            made.prove()
         self.position = end
 
 
 class _Made:
-    """The rows of one relation: those that changed lately in memory, the newest first, the others written."""
+    """The rows of one relation: those that changed lately in memory, the newest in `net`, the others written."""
 
     def __init__(self, connection: sqlite3.Connection, relation: Relation) -> None:
         self.relation = relation
+        self.net = Net()
         self._connection = connection
-        self._recent: dict[Key, Row | None] = {}
-        self._older: dict[Key, Row | None] = {}
+        self._older = Net()
         self._key = key_of(relation)
         self._chosen = f"{relation.table}__chosen"
         shape = mirror_shape(relation)
@@ -106,61 +108,77 @@ class _Made:
         for statement in (*create_stored(relation.table, shape), *create_stored(self._chosen, key)):
             connection.execute(statement)
 
-    def take(self, net: Net) -> None:
-        """What a net comes to."""
-        self._recent.update(net.settle(self.rows_of(list(net.unproven)) if net.unproven else {}))
-        if len(self._recent) >= CACHED_ROWS:
+    def prove(self) -> None:
+        """Settles what was folded into the net."""
+        net = self.net
+        if net.unproven:
+            net.prove(self._before(net.unproven))
+        if len(net.changes) >= CACHED_ROWS:
             self._write(self._older)
-            self._older, self._recent = self._recent, {}
+            self._older, self.net = net, Net(missing=net.missing, example=net.example)
 
-    def rows_of(self, keys: Sequence[Key]) -> dict[Key, Row]:
-        recent, older = self._recent, self._older
-        found: dict[Key, Row] = {}
-        asked: list[Key] = []
-        for key in keys:
-            cached = recent.get(key, _NOT_CACHED)
-            if cached is _NOT_CACHED:
-                cached = older.get(key, _NOT_CACHED)
-            if cached is _NOT_CACHED:
-                asked.append(key)
-            elif cached is not None:
-                found[key] = cached
-        if asked:
-            with translated("a replay"):
-                rows = rows_of(self._connection, self.relation.table, self.relation, asked)
-            found.update((self._key(row), row) for row in rows)
-        return found
+    def rows_of(self, keys: Sequence[Key]) -> list[Row]:
+        self._write_all()
+        with _in_words():
+            return rows_of(self._connection, self.relation.table, self.relation, keys)
 
     def count(self) -> int:
         self._write_all()
-        return int(self._connection.execute(f"SELECT count(*) FROM {quoted(self.relation.table)}").fetchone()[0])
+        with _in_words():
+            return int(self._connection.execute(f"SELECT count(*) FROM {quoted(self.relation.table)}").fetchone()[0])
 
     def rows_after(self, after: Key | None, limit: int) -> list[Row]:
         self._write_all()
-        with translated("a replay"):
+        with _in_words():
             return some_rows(self._connection, self.relation.table, self.relation, after, limit)
 
     def choose(self, keys: Iterable[Key]) -> None:
         marks = ", ".join("?" * len(self.relation.key))
-        with translated("a replay"):
+        with _in_words():
             self._connection.executemany(f"INSERT OR IGNORE INTO {quoted(self._chosen)} VALUES ({marks})", keys)
 
-    def chosen(self, after: Key | None, limit: int) -> list[Key]:
-        where = f" WHERE {bound(self.relation.key, '>')}" if after is not None else ""
-        names = listed(self.relation.key)
-        sql = f"SELECT {names} FROM {quoted(self._chosen)}{where} ORDER BY {names} LIMIT {limit}"
-        return self._connection.execute(sql, after or ()).fetchall()
+    def chosen(self) -> Iterator[tuple[list[Row], list[Key]]]:
+        self._write_all()
+        relation, width = self.relation, len(self.relation.key)
+        same = " AND ".join(f"t.{quoted(name)} = c.{quoted(name)}" for name in relation.key)
+        sql = (
+            f"SELECT {listed(relation.key, 'c.')}, {listed(relation.column_names, 't.')} FROM {quoted(self._chosen)} AS c "
+            f"LEFT JOIN {quoted(relation.table)} AS t ON {same} ORDER BY {listed(relation.key, 'c.')}"
+        )
+        there = width + relation.key_indexes[0]
+        with _in_words():
+            cursor = self._connection.execute(sql)
+            while found := cursor.fetchmany(FETCH_ROWS):
+                yield (
+                    [row[width:] for row in found if row[there] is not None],
+                    [row[:width] for row in found if row[there] is None],
+                )
+
+    def _before(self, keys: Iterable[Key]) -> dict[Key, Row]:
+        """The rows of these keys, of which the net knows nothing, that there are."""
+        older = self._older.changes
+        found: dict[Key, Row] = {}
+        asked: list[Key] = []
+        for key in keys:
+            row = older.get(key, ())
+            if row:
+                found[key] = row  # type: ignore[assignment]
+            elif row is not None:
+                asked.append(key)
+        if asked:
+            with _in_words():
+                rows = rows_of(self._connection, self.relation.table, self.relation, asked)
+            found.update((self._key(row), row) for row in rows)
+        return found
 
     def _write_all(self) -> None:
         self._write(self._older)
-        self._write(self._recent)
-        self._older, self._recent = {}, {}
+        self._write(self.net)
+        self._older, self.net = Net(), Net(missing=self.net.missing, example=self.net.example)
 
-    def _write(self, changed: dict[Key, Row | None]) -> None:
-        relation = self.relation
-        rows = [row for row in changed.values() if row is not None]
-        gone = [key for key, row in changed.items() if row is None]
-        with translated("a replay"):
+    def _write(self, net: Net) -> None:
+        relation, rows, gone = self.relation, net.rows, net.gone
+        with _in_words():
             if rows:
                 marks = ", ".join("?" * len(relation.columns))
                 self._connection.executemany(f"INSERT OR REPLACE INTO {quoted(relation.table)} VALUES ({marks})", rows)
@@ -168,7 +186,15 @@ class _Made:
                 self._connection.executemany(f"DELETE FROM {quoted(relation.table)} WHERE {bound(relation.key, '=')}", gone)
 
 
-_NOT_CACHED: Final[Any] = object()
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise Unavailable(
+            f"events cannot be replayed now: {error}; the rows that they make need room in the folder for temporary files, which "
+            "the environment's SQLITE_TMPDIR or TMPDIR names"
+        ) from error
 
 
 def _scratch() -> sqlite3.Connection:
