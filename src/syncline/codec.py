@@ -138,14 +138,14 @@ class CommandCodec:
         return self._classes
 
     def digest(self, command: object) -> int:
-        """A number that two commands share when they have one name and one payload. Raises InvalidCommand with every fault."""
+        """A 64-bit number that two commands of one class share if their payload is the same. Raises InvalidCommand."""
         kind = type(command)
         try:
             payload = self._encode(command)
             self._decoders[kind](payload)
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidCommand(kind.__name__, self._faults(command, error)) from error
-        return digest_of(kind.__name__, payload)
+        return int.from_bytes(blake2b(payload, digest_size=8).digest(), "big", signed=True)
 
     def parse(self, name: str, payload: str | bytes) -> Any:
         """The command that JSON spells. Raises NotFound for an unknown name, InvalidCommand with every fault of the payload."""
@@ -218,11 +218,6 @@ def _code(code: Any) -> Any:
         return code
     constants = tuple(_code(each) for each in code.co_consts)
     return code.co_code, code.co_names, code.co_varnames, constants
-
-
-def digest_of(name: str, payload: bytes) -> int:
-    """A 64-bit signed number of a command's name and payload."""
-    return int.from_bytes(blake2b(payload, digest_size=8, person=name.encode()[-16:]).digest(), "big", signed=True)
 
 
 def find_faults(value: Any, kind: Any, place: str = "$") -> Iterable[tuple[str, str]]:

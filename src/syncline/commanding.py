@@ -4,7 +4,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -46,7 +46,7 @@ class Commands:
             raise NotFound(f"no service handles {kind.__name__}; commands are: {', '.join(self.names)}")
         if os.getpid() != self._pid:
             raise Unavailable("this App was made before a fork, and its threads stayed behind; make it in the child")
-        request = Request(command, command_id or next(self._new_id), command_id is None)
+        request = Request(command, command_id or self._new_id(), command_id is None)
         try:
             request.digest = self._digests[kind](command)
             if metadata is not None or correlation_id is not None or causation_id is not None:
@@ -86,13 +86,19 @@ class Commands:
             return self._commits[service]
 
 
-def rising_ids() -> Iterator[str]:
-    """Ids that rise, so that their index grows at its end: UUIDs of version 7 (RFC 9562 §5.7) that count in their random part."""
-    node = int.from_bytes(os.urandom(6), "big")
-    for number in itertools.count():
-        millis = time.time_ns() // 1_000_000
-        high, low = divmod(number, 0x4000)
-        yield f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{high & 0xFFF:03x}-{0x8000 | low:04x}-{node:012x}"
+def rising_ids() -> Callable[[], str]:
+    """Makes ids that rise, so that their index grows at its end. Any thread may call it.
+
+    They are UUIDs of version 7 (RFC 9562 §5.7) that count in their random part.
+    """
+    node, numbers, clock = int.from_bytes(os.urandom(6), "big"), itertools.count(), time.time_ns
+
+    def new_id() -> str:
+        number, millis = next(numbers), clock() // 1_000_000
+        stamp, high, low = f"{millis:012x}", number >> 14 & 0xFFF, 0x8000 | number & 0x3FFF
+        return f"{stamp[:8]}-{stamp[8:]}-7{high:03x}-{low:04x}-{node:012x}"
+
+    return new_id
 
 
 def _metadata_text(metadata: Mapping[str, Any], correlation_id: str | None, causation_id: str | None) -> str:

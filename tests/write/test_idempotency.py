@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -146,11 +145,18 @@ def test_a_command_without_an_id_gets_one_of_its_own(path: str) -> None:
 
 
 def test_ids_are_uuids_that_rise_and_never_meet(path: str) -> None:
-    made = [list(islice(rising_ids(), 20_000)) for _ in range(3)]
+    made = [[new_id() for _ in range(20_000)] for new_id in (rising_ids(), rising_ids(), rising_ids())]
     for ids in made:
         assert ids == sorted(ids)
         assert all(len(each) == 36 and each[14] == "7" and each[19] in "89ab" for each in ids)
     assert len({each for ids in made for each in ids}) == 60_000
+
+
+def test_threads_that_make_ids_at_the_same_time_never_get_the_same(path: str) -> None:
+    new_id = rising_ids()
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: [new_id() for _ in range(20_000)], range(8)))
+    assert len({each for ids in made for each in ids}) == 160_000
 
 
 def test_ids_time_and_metadata_are_stored_with_every_event(path: str) -> None:

@@ -23,7 +23,8 @@ GROUP_MAX: Final = 512
 class Request:
     """One command on its way, and the future of its receipt. `answer` is what became of it, once its handler knows.
 
-    `is_fresh`: the id was made for it, so that it was never used. `metadata` is JSON, beyond the ids.
+    `is_fresh`: the id was made for it, so that it was never used. `metadata` is JSON, beyond the ids. `stream` is where its
+    events go, once its handler knows.
     """
 
     command: Any
@@ -34,6 +35,7 @@ class Request:
     expected_version: int | None = None
     future: "Future[Receipt]" = field(default_factory=receipt_future)
     answer: "Answer | None" = None
+    stream: str = ""
 
 
 Answer: TypeAlias = Receipt | Exception
@@ -89,7 +91,8 @@ class GroupCommit:
     def _run(self) -> None:
         queue, is_open = self._queue, True
         while is_open:
-            taken = [queue.get(), *(queue.get() for _ in range(min(queue.qsize(), GROUP_MAX - 1)))]
+            taken = [queue.get()]
+            taken += [queue.get() for _ in range(min(queue.qsize(), GROUP_MAX - 1))]
             group = [request for request in taken if request is not None and request.future.set_running_or_notify_cancel()]
             is_open = None not in taken
             if group:

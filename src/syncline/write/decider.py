@@ -123,7 +123,7 @@ def decided(service: EventService, state: Any, command: Any) -> tuple[Any, ...]:
     events = service.decide(state, command)
     if events is None:
         return ()
-    if not isinstance(events, Iterable):
+    if not hasattr(events, "__iter__"):
         message = f"service '{service.name}': decide returned {events!r} for {type(command).__name__}; return or yield events"
         raise InvalidDefinition([Fault("", 0, message)])
     return tuple(events)
@@ -265,7 +265,7 @@ class Decider:
     def _decide(self, request: Request, knows: int, at: float) -> _Decision:
         """Decides one command. Raises what is wrong whatever its state is; what may be due to an old state is a refusal."""
         service, command = self._service, request.command
-        stream = service.stream_of(command)
+        stream = request.stream or service.stream_of(command)
         query = service.query(command) if service.query is not None else None
         fault = self._unreadable.get(query if query is not None else stream)
         if fault is not None:
@@ -388,7 +388,7 @@ class Decider:
         wanted: dict[str, int] = {}
         for request in requests:
             try:
-                stream = self._service.stream_of(request.command)
+                stream = request.stream = self._service.stream_of(request.command)
             except InvalidCommand:
                 continue  # told when it is decided
             held = self._held(stream)
