@@ -94,6 +94,7 @@ class App:
         with the events. Raises Rejected with the domain's reason, Conflict, InvalidCommand, CommandReused, InvalidEvent,
         UnknownEvent, StoreError, or what `decide` or the handler raised: in every case nothing was stored.
         """
+        self._commands.refuse_waiting()
         submit = self._commands.submit
         return submit(command, command_id, expected_version, correlation_id, causation_id, metadata).result()
 

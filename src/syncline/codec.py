@@ -152,11 +152,13 @@ class CommandCodec:
         kind = self._classes.get(name)
         if kind is None:
             raise NotFound(f"there is no command '{name}'; there are: {', '.join(self._classes)}")
+        if not payload.strip():
+            raise InvalidCommand(name, [("$", "it is empty; expected a JSON object")])
         try:
             value = msgspec.json.decode(payload)
-        except msgspec.MsgspecError as error:
+            faults = list(find_faults(value, kind))
+        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
             raise InvalidCommand(name, [("$", f"it is not JSON: {error}")]) from error
-        faults = list(find_faults(value, kind))
         if faults:
             raise InvalidCommand(name, faults)
         return msgspec.convert(value, kind)
@@ -186,14 +188,18 @@ class StateCodec:
         try:
             data = self._encode(state)
             is_same = self._decode(data) == state
-        except (msgspec.MsgspecError, TypeError, OverflowError) as error:
+        except (msgspec.MsgspecError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"a state of type {type(state).__name__} cannot be stored as JSON: {error}") from error
         if not is_same:
             raise ValueError(f"a state of type {type(state).__name__} is not the same when read back from JSON: {state!r}")
         return data.decode()
 
-    def decode(self, data: str) -> Any:
-        return self._decode(data)
+    def decode(self, data: str) -> Any | None:
+        """The state, or None where what is stored is none: a snapshot is only a cache."""
+        try:
+            return self._decode(data)
+        except (msgspec.MsgspecError, ValueError, TypeError):
+            return None
 
 
 def metadata_text(metadata: Mapping[str, Any]) -> str:
@@ -216,8 +222,13 @@ def _code(code: Any) -> Any:
     """What of a function decides what it does: its instructions, names and constants, wherever it stands in its file."""
     if not isinstance(code, types.CodeType):
         return code
-    constants = tuple(_code(each) for each in code.co_consts)
+    constants = tuple(_constant(each) for each in code.co_consts)
     return code.co_code, code.co_names, code.co_varnames, constants
+
+
+def _constant(value: Any) -> Any:
+    """A constant so that its repr is the same in every process: a set's order is not."""
+    return ("set", sorted(map(repr, value))) if isinstance(value, frozenset) else _code(value)
 
 
 def find_faults(value: Any, kind: Any, place: str = "$") -> Iterable[tuple[str, str]]:

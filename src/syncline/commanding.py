@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
+from uuid import UUID
 
 from syncline.codec import metadata_text
 from syncline.composing import Writing
-from syncline.errors import NotFound, Unavailable
+from syncline.errors import InvalidCommand, NotFound, SynclineError, Unavailable
 from syncline.messages import Receipt
 from syncline.write.commit import GroupCommit, Handler, Request
 
@@ -46,8 +47,9 @@ class Commands:
             raise NotFound(f"no service handles {kind.__name__}; commands are: {', '.join(self.names)}")
         if os.getpid() != self._pid:
             raise Unavailable("this App was made before a fork, and its threads stayed behind; make it in the child")
-        request = Request(command, command_id or self._new_id(), command_id is None)
+        request = Request(command, "", command_id is None)
         try:
+            request.command_id = self._new_id() if command_id is None else _id("command_id", command_id)
             request.digest = self._digests[kind](command)
             if metadata is not None or correlation_id is not None or causation_id is not None:
                 request.metadata = _metadata_text(metadata or {}, correlation_id, causation_id)
@@ -56,6 +58,14 @@ class Commands:
             return request.future
         request.expected_version = expected_version
         return (self._commits.get(service) or self._open(service)).submit(request)
+
+    def refuse_waiting(self) -> None:
+        """Raises SynclineError in a thread that handles commands: it would wait for itself, or for one that waits for it."""
+        if any(commit.is_current_thread for commit in self._commits.values()):
+            raise SynclineError(
+                "`send` waits, and must not be called where commands are handled (decide, a handler, a future's callback); "
+                "use `submit` there, or let another thread send"
+            )
 
     def parse(self, name: str, payload: str | bytes) -> Any:
         """The command that JSON spells. Raises NotFound for an unknown name, InvalidCommand with every fault of the payload."""
@@ -103,4 +113,22 @@ def rising_ids() -> Callable[[], str]:
 
 def _metadata_text(metadata: Mapping[str, Any], correlation_id: str | None, causation_id: str | None) -> str:
     ids = {"correlation_id": correlation_id, "causation_id": causation_id}
-    return metadata_text({**metadata, **{name: value for name, value in ids.items() if value is not None}})
+    for name in ("command_id", *ids):
+        if name in metadata:
+            raise InvalidCommand("the command's metadata", [(f"$.{name}", f"it has an argument of its own: {name}=…")])
+    return metadata_text({**metadata, **{name: _id(name, value) for name, value in ids.items() if value is not None}})
+
+
+def _id(what: str, value: object) -> str:
+    """An id as it is stored. Raises InvalidCommand for what is neither a text nor a UUID."""
+    if isinstance(value, UUID):
+        return str(value)
+    if not isinstance(value, str):
+        raise InvalidCommand(f"the command's {what}", [("$", f"it is {value!r}, expected a text or a UUID")])
+    if not value:
+        raise InvalidCommand(f"the command's {what}", [("$", "it is empty; leave it out, or give each command one of its own")])
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidCommand(f"the command's {what}", [("$", f"it is no Unicode text: {error}")]) from error
+    return value

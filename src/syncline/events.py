@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from syncline.errors import Fault, InvalidDefinition
+
 NO_STREAM: Final = 0
 """The expected version of a stream that must not exist yet."""
 ANY: Final = -1
@@ -16,10 +18,18 @@ ANY: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class QueryItem:
-    """One alternative of a query: events of one of these types (any, if empty) that carry all of these tags."""
+    """One alternative of a query: events of one of these types (any, if empty) that carry all of these tags.
 
-    types: tuple[str, ...] = ()
+    A type is an event's stored name or its class. Raises InvalidDefinition for anything else.
+    """
+
+    types: tuple[str | type, ...] = ()
     tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        named = tuple(each.__name__ if isinstance(each, type) else each for each in _several("types", self.types))
+        object.__setattr__(self, "types", _texts("types", named))
+        object.__setattr__(self, "tags", _texts("tags", _several("tags", self.tags)))
 
     def matches(self, name: str, tags: tuple[str, ...]) -> bool:
         return (not self.types or name in self.types) and all(tag in tags for tag in self.tags)
@@ -30,6 +40,12 @@ class Query:
     """The events that match any of the alternatives; without an alternative, every event."""
 
     items: tuple[QueryItem, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", _several("items", self.items))
+        for item in self.items:
+            if not isinstance(item, QueryItem):
+                raise InvalidDefinition([Fault("", 0, f"an item of a Query is {item!r}, expected a QueryItem")])
 
     def matches(self, name: str, tags: tuple[str, ...]) -> bool:
         return not self.items or any(item.matches(name, tags) for item in self.items)
@@ -144,3 +160,17 @@ class Recorded:
     at: float
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _several(what: str, values: Any) -> tuple[Any, ...]:
+    """Several values as a tuple; a text is one value, and taken apart it would mean something else."""
+    if isinstance(values, str | type):
+        raise InvalidDefinition([Fault("", 0, f"a query's {what} are {values!r}, expected several; write ({values!r},)")])
+    return tuple(values)
+
+
+def _texts(what: str, values: tuple[Any, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not isinstance(value, str) or not value:
+            raise InvalidDefinition([Fault("", 0, f"one of a query's {what} is {value!r}, expected a text that is not empty")])
+    return values

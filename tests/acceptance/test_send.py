@@ -165,12 +165,23 @@ def test_every_fault_of_a_payload_is_named_and_nothing_is_stored(shop: Shop) -> 
         (("PlaceOrder", ORDER.replace("o-1", "")), 2, "$.order_id: it is empty"),
         (("PlaceOrder", ORDER, "--expected-version", "3"), 1, "is at version 0, not 3"),
         (("PlaceOrder", ORDER, "--metadata", "who"), 2, "expected KEY=TEXT"),
+        (("PlaceOrder", ORDER, "--metadata", "command_id=c-1"), 2, "it has an argument of its own"),
+        (("PlaceOrder", ORDER, "--id", ""), 2, "it is empty; leave it out"),
+        (("PlaceOrder", " "), 2, "it is empty; expected a JSON object"),
+        (("PlaceOrder", "[" * 100_000), 2, "it is not JSON"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(shop: Shop, words: tuple[str, ...], status: int, told: str) -> None:
     sent = shop("send", *words)
     assert (sent.returncode, told in sent.stderr) == (status, True), sent.stderr
     assert "Traceback" not in sent.stderr
+
+
+def test_faults_of_a_payload_are_data_too(shop: Shop) -> None:
+    sent = shop("send", "PlaceOrder", '{"order_id": 5, "customer": "Ada", "lines": []}', "--json")
+    error = json.loads(sent.stdout)["error"]
+    assert (error["type"], error["command"]) == ("InvalidCommand", "PlaceOrder")
+    assert error["faults"] == [{"place": "$.order_id", "message": "Expected `str`, got `int`"}]
 
 
 def test_a_mistake_in_decide_is_shown_where_it_is(shop: Shop) -> None:

@@ -251,7 +251,7 @@ def test_a_command_that_others_are_always_before_is_answered_with_a_conflict_aft
     (answer,) = Decider(ledger, log, lambda: 1.0).handle([Request(Withdraw("a", 1), "c-1")])
     assert isinstance(answer, Conflict)
     assert len(tried) == ATTEMPTS
-    assert "decided 10 times, and others were first each time; send it again" in str(answer)
+    assert f"decided {ATTEMPTS} times, and others were first each time; send it again" in str(answer)
     assert {each.name for each in recorded(path)} == {"Deposited"}
     log.close()
     rival.close()

@@ -166,7 +166,7 @@ def load_app(place: str) -> "App":
         module = import_module(module_name)
     except SynclineError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise click.UsageError(f"module '{module_name}' cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not isinstance(found, App):

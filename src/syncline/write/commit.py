@@ -5,7 +5,7 @@ group gathers, which is what makes many clients fast. Knows neither events nor t
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -38,23 +38,18 @@ class Request:
     stream: str = ""
 
 
-Answer: TypeAlias = Receipt | Exception
-
-
-def answered(request: Request) -> Answer:
-    """What became of a command that was handled."""
-    assert request.answer is not None, f"{request.command_id} was not handled"
-    return request.answer
+Answer: TypeAlias = Receipt | BaseException
 
 
 class Handler(Protocol):
     """Handles commands of one service. One thread owns it."""
 
     def handle(self, requests: Sequence[Request]) -> list[Answer]:
-        """What became of each command, in order; what is accepted is on disk. Raises StoreError when nothing was stored."""
-        ...
+        """What became of each command, in order; what is accepted is on disk.
 
-    def statistics(self) -> Mapping[str, Any]: ...
+        Raises StoreError when the database failed: then nothing was stored of the commands that have no `answer` yet.
+        """
+        ...
 
     def close(self) -> None: ...
 
@@ -80,6 +75,11 @@ class GroupCommit:
             self._queue.put(request)
         return request.future
 
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether the caller is in the thread that handles commands, so that it must not wait for one."""
+        return threading.current_thread() is self._thread
+
     def close(self) -> None:
         """Returns when everything submitted before is answered."""
         with self._lock:
@@ -100,31 +100,56 @@ class GroupCommit:
         self._drop_handler()
 
     def _answer(self, group: Sequence[Request]) -> None:
-        answers = self._handled(group)
-        self._on_commit()
-        for request, answer in zip(group, answers, strict=True):
-            if isinstance(answer, Receipt):
-                request.future.set_result(answer)
-            else:
-                request.future.set_exception(answer)
+        self._handle(group)
+        try:
+            self._on_commit()
+        finally:
+            for request in group:
+                _resolve(request)
 
-    def _handled(self, group: Sequence[Request]) -> Sequence[Answer]:
-        """A fault that is of one command's data must not be that of its neighbours: then each is handled by itself.
+    def _handle(self, group: Sequence[Request]) -> None:
+        """Answers each command. What was answered before something failed is true, and stays.
 
-        After a failure the handler is opened anew: what it holds in memory may be wrong, its database another.
+        A fault that is of one command's data must not be that of its neighbours: then each is handled by itself. After a failure
+        the handler is opened anew: what it holds in memory may be wrong, its database another.
         """
         try:
             if self._handler is None:
                 self._handler = self._open_handler()
-            return self._handler.handle(group)
-        except Exception as error:
+            for request, answer in zip(group, self._handler.handle(group), strict=True):
+                request.answer = answer
+        except BaseException as error:  # whatever a user's function raises: the thread must go on for everyone else
             self._drop_handler()
+            rest = [request for request in group if request.answer is None]
             is_of_the_data = isinstance(error, StoreError) and not isinstance(error, Unavailable)
-            if is_of_the_data and len(group) > 1:
-                return [answer for request in group for answer in self._handled([request])]
-            return [error] * len(group)
+            if is_of_the_data and len(rest) > 1:
+                for request in rest:
+                    self._handle([request])
+                return
+            for request in rest:
+                request.answer = error
+            if not rest:
+                _tell(error)
 
     def _drop_handler(self) -> None:
         if self._handler is not None:
             self._handler.close()
             self._handler = None
+
+
+def _resolve(request: Request) -> None:
+    """Gives a future its result. What one of its callbacks raises ends nothing."""
+    answer = request.answer
+    assert answer is not None, f"{request.command_id} was not handled"
+    try:
+        if isinstance(answer, Receipt):
+            request.future.set_result(answer)
+        else:
+            request.future.set_exception(answer)
+    except BaseException as error:
+        _tell(error)
+
+
+def _tell(error: BaseException) -> None:
+    """An exception that is nobody's answer is told as any thread's is."""
+    threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread())))

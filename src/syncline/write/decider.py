@@ -11,6 +11,7 @@ of times. A state held in memory is therefore never trusted: it is proven by the
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -31,10 +32,10 @@ from syncline.messages import Position, Receipt, Token
 from syncline.places import Events, Placed, Store
 from syncline.rows import Published, Relation, RowOperation, publish, published_relation
 from syncline.stores.event_log import EventLog, StoredRow
-from syncline.write.commit import Answer, Request, answered
+from syncline.write.commit import Answer, Request
 
-ATTEMPTS: Final = 10
-"""How often a command is decided before it is answered with a conflict."""
+ATTEMPTS: Final = 50
+"""How often a command is decided before it is answered with a conflict: three busy processes lose most of their rounds."""
 STATES_KEPT: Final = 10_000
 """How many states are held in memory, the least recently used being dropped first."""
 
@@ -147,7 +148,7 @@ class _Decision(NamedTuple):
     request: Request
     events: tuple[Any, ...]
     append: Append
-    refusal: Exception | None = None
+    refusal: BaseException | None = None
 
 
 class _Pending:
@@ -181,6 +182,8 @@ class Decider:
         self._service, self._log, self._clock = service, log, clock
         self._codec = service.event_codec
         self._decode, self._encode = self._codec.decode, self._codec.encode
+        self._names = frozenset(self._codec.names)
+        self._initial = _copy_of(service.initial)
         self._tags = service.tags
         self._states: OrderedDict[str | Query, _Held] = OrderedDict()
         self._head = log.head().n
@@ -207,10 +210,7 @@ class Decider:
             raise
         for request in waiting:
             request.answer = self._given_up(request)
-        return [answered(request) for request in requests]
-
-    def statistics(self) -> Mapping[str, Any]:
-        return {"states": len(self._states), "head": self._head}
+        return [request.answer for request in requests if request.answer is not None]
 
     def close(self) -> None:
         self._log.close()
@@ -231,8 +231,11 @@ class Decider:
         for request in now:
             try:
                 decisions.append(self._decide(request, len(decisions), at))
-            except Exception as error:
+            except BaseException as error:  # of a user's function, whatever it raises: it is this command's alone
                 request.answer = self._noted(error, request)
+        if self._initial is not None and self._initial != self._service.initial:
+            message = f"service '{self._service.name}': evolve or decide changed the initial state in place; return another value"
+            raise InvalidDefinition([Fault("", 0, message)])
         return [*later, *self._append(decisions)] if decisions else later
 
     def _answer_repeated(self, waiting: Sequence[Request]) -> tuple[Sequence[Request], Sequence[Request]]:
@@ -266,7 +269,7 @@ class Decider:
         """Decides one command. Raises what is wrong whatever its state is; what may be due to an old state is a refusal."""
         service, command = self._service, request.command
         stream = request.stream or service.stream_of(command)
-        query = service.query(command) if service.query is not None else None
+        query = self._understood(service.query(command)) if service.query is not None else None
         fault = self._unreadable.get(query if query is not None else stream)
         if fault is not None:
             raise fault
@@ -280,7 +283,7 @@ class Decider:
             events = tuple([each[3] for each in encoded])  # as they will be read back, so that memory is as the log
             stored = tuple([self._new_event(*each) for each in encoded])
             state = fold(service, held.state, events)
-        except Exception as error:
+        except BaseException as error:
             proof = Append(stream, (), condition, decided_at=self._head, knows=knows)
             return _Decision(request, (), proof, self._noted(error, request))
         append = Append(
@@ -305,7 +308,19 @@ class Decider:
                 self._pending.add(stored, events)
         return _Decision(request, events, append)
 
-    def _noted(self, error: Exception, request: Request) -> Exception:
+    def _understood(self, query: Query) -> Query:
+        """The query, if it asks for events that there can be: one that never matches would let everything pass."""
+        if not isinstance(query, Query):
+            message = f"service '{self._service.name}': query returned {query!r}, expected a Query"
+            raise InvalidDefinition([Fault("", 0, message)])
+        unknown = [name for item in query.items for name in item.types if name not in self._names]
+        if unknown:
+            asked = f"a query asks for events of type {', '.join(map(str, unknown))}, which it has not"
+            message = f"service '{self._service.name}': {asked}"
+            raise InvalidDefinition([Fault("", 0, f"{message}; it has: {', '.join(self._codec.names)}")])
+        return query
+
+    def _noted(self, error: BaseException, request: Request) -> BaseException:
         if not isinstance(error, SynclineError):
             error.add_note(f"raised while service '{self._service.name}' decided {type(request.command).__name__}")
         return error
@@ -324,7 +339,10 @@ class Decider:
 
     def _tags_of(self, event: Any) -> tuple[str, ...]:
         assert self._tags is not None
-        tags = tuple(dict.fromkeys(self._tags(event)))
+        found = self._tags(event)
+        if isinstance(found, str):
+            raise InvalidEvent(type(event).__name__, "tags", f"they are the text {found!r}; give several texts: ({found!r},)")
+        tags = tuple(dict.fromkeys(found))
         if not all(isinstance(tag, str) and tag for tag in tags):
             raise InvalidEvent(type(event).__name__, "tags", f"they are {tags!r}, expected texts that are not empty")
         return tags
@@ -407,7 +425,7 @@ class Decider:
         wanted: dict[Query, int] = {}
         for request in requests:
             try:
-                query = query_of(request.command)
+                query = self._understood(query_of(request.command))
             except Exception:
                 continue  # told when it is decided
             held = self._held(query)
@@ -454,8 +472,9 @@ class Decider:
         if self._snapshots is None or not streams:
             return
         for stream, (version, fingerprint, data) in self._log.snapshots(streams).items():
-            if fingerprint == self._snapshots.fingerprint:
-                self._states[stream] = _Held(self._snapshots.decode(data), version, -1)
+            state = self._snapshots.decode(data) if fingerprint == self._snapshots.fingerprint else None
+            if state is not None:
+                self._states[stream] = _Held(state, version, -1)
                 wanted[stream] = version
 
     def _note_snapshot(self, stream: str, version: int) -> None:
@@ -483,6 +502,15 @@ class Decider:
                 self._log.save_snapshots(due)
         except StoreError as error:  # what the commands did is stored, and must be answered as such
             warnings.warn(f"no snapshots: {error}", stacklevel=2)
+
+
+def _copy_of(initial: Any) -> Any:
+    """A copy that tells later whether the original was changed; None where no copy equals its original."""
+    try:
+        copied = deepcopy(initial)
+        return copied if copied == initial else None
+    except Exception:
+        return None
 
 
 @lru_cache(maxsize=4096)

@@ -38,6 +38,8 @@ CHECKPOINT_PAGES = 4_000
 """Pages of write-ahead log before the writer checkpoints."""
 CACHE_KIB = 65_536
 MAX_POSITION = 2**63 - 1
+ITEMS_MAX = 200
+"""How many alternatives of a query one statement asks for."""
 
 SQL = load_statements("syncline.stores.sqlite", "events.sql")
 
@@ -56,7 +58,8 @@ class SQLiteEventLog:
         try:
             with log_errors(path), self._lock.held():
                 create_log(self._connection, path, by_type=by_type)
-                self.incarnation = str(self._run("select_log").fetchone()[1])
+                self.incarnation, self._newest = "", (0, 0)
+                self._place()
         except BaseException:
             self.close()
             raise
@@ -67,9 +70,11 @@ class SQLiteEventLog:
         Each is accepted or refused on its own. Raises Unavailable or StoreError when the database fails: then nothing is stored.
         """
         with log_errors(self.path), self._transaction():
-            head, self.incarnation = self._run("select_head").fetchone()
+            head = self._place()
             batch = self._decide(appends, head)
             self._write(batch)
+        if batch.head > head:
+            self._newest = batch.head, batch.newest_id
         return batch.outcomes
 
     def read(
@@ -109,6 +114,7 @@ class SQLiteEventLog:
 
     def handled(self, command_ids: Iterable[str]) -> dict[str, Handled]:
         """The outcomes of those of these commands that took effect."""
+        self._lock.refuse_other_file()
         with log_errors(self.path):
             rows = self._of_texts("select_commands", list(command_ids))
         return {row[0]: Handled(*row) for row in rows}
@@ -123,7 +129,7 @@ class SQLiteEventLog:
     def head(self) -> Position:
         """The newest position."""
         with log_errors(self.path):
-            n, self.incarnation = self._run("select_head").fetchone()
+            n = self._place()
         return Position(self.incarnation, n)
 
     def snapshots(self, streams: Iterable[str]) -> dict[str, tuple[int, str, str]]:
@@ -140,6 +146,17 @@ class SQLiteEventLog:
     def close(self) -> None:
         self._connection.close()
         self._lock.close()
+
+    def _place(self) -> int:
+        """The newest position. Raises Unavailable if the log does not hold what this connection saw before: it was restored."""
+        known, known_id = self._newest
+        head, head_id, self.incarnation, found_id = self._run("select_head", (known,)).fetchone()
+        if found_id != known_id:
+            raise Unavailable(
+                f"event log '{self.path}' has another history than it had (a backup was put back); nothing was stored, send again"
+            )
+        self._newest = head, head_id
+        return int(head)
 
     # -- deciding about appends ----------------------------------------------------------------------------------------
 
@@ -180,7 +197,12 @@ class SQLiteEventLog:
 
     def _matching(self, query: Query, after: int, up_to: int, limit: int) -> list[Any]:
         """Rows of the events that match, in order of position."""
-        parts = [_select_item(item) for item in query.items or (QueryItem(),)]
+        items = query.items or (QueryItem(),)
+        if len(items) > ITEMS_MAX:
+            parted = [Query(items[start : start + ITEMS_MAX]) for start in range(0, len(items), ITEMS_MAX)]
+            found = {row[0]: row for part in parted for row in self._matching(part, after, up_to, limit)}
+            return [found[position] for position in sorted(found)][: limit if limit >= 0 else None]
+        parts = [_select_item(item) for item in items]
         sql = " UNION ".join(text for text, _ in parts)
         values = [value for _, its in parts for value in its]
         bounds = [after, up_to]
@@ -246,6 +268,7 @@ class _Batch:
     handled: dict[str, Handled]
     versions: dict[str, int]
     head: int = field(init=False)
+    newest_id: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
     events: list[object] = field(default_factory=list)
     tags: list[object] = field(default_factory=list)
@@ -269,10 +292,12 @@ class _Batch:
                 tags = json.dumps(event.tags)
                 for tag in event.tags:
                     self.tags += (tag, position)
+            event_id = random.getrandbits(63)
             self.events += (
                 position, stream, version, event.name, event.shape, event.data,
-                random.getrandbits(63), end, at, command_id, metadata, tags,
+                event_id, end, at, command_id, metadata, tags,
             )  # fmt: skip
+            self.newest_id = event_id
         self.head, self.versions[stream] = end, version
         if command_id is not None:
             row = (command_id, append.command, append.digest, stream, version, end, len(append.events))

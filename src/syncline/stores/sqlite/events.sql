@@ -71,8 +71,14 @@ INSERT OR IGNORE INTO syncline_event_log (id, format, incarnation) VALUES (1, :f
 SELECT format, incarnation FROM syncline_event_log
 
 -- select_head --
--- The newest position, and the history that it belongs to: who follows the log gives it another name when it was restored.
-SELECT coalesce((SELECT max(position) FROM syncline_event), 0), incarnation FROM syncline_event_log
+-- The newest position with the id of its event, the history that it belongs to (who follows the log gives it another name when it
+-- was restored), and the id of the event at a position that is known.
+SELECT coalesce(h.position, 0),
+       coalesce(h.id, 0),
+       l.incarnation,
+       coalesce((SELECT id FROM syncline_event WHERE position = ?), 0)
+  FROM syncline_event_log AS l
+  LEFT JOIN syncline_event AS h ON h.position = (SELECT max(position) FROM syncline_event)
 
 -- insert_event --
 -- Events at the positions given out for them; the row of placeholders is repeated.

@@ -26,7 +26,7 @@ class WriteLock:
 
     def __init__(self, path: str) -> None:
         self._database, self._identity = path, file_identity(path)
-        self._path = f"{path}-lock"
+        self._path = f"{os.path.realpath(path)}-lock"
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
@@ -39,16 +39,21 @@ class WriteLock:
         Raises Unavailable when that takes too long, and when the file at the path is another one by now: what is written to one
         that was removed is lost.
         """
-        if file_identity(self._database) != self._identity:
-            raise Unavailable(f"the database '{self._database}' was removed or replaced; nothing was stored, send again")
         if fcntl is None:
+            self.refuse_other_file()
             yield
             return
         self._acquire()
         try:
+            self.refuse_other_file()  # only now: it may have been replaced while others were waited for
             yield
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def refuse_other_file(self) -> None:
+        """Raises Unavailable when the database at the path is not the one that was opened."""
+        if file_identity(self._database) != self._identity:
+            raise Unavailable(f"the database '{self._database}' was removed or replaced; nothing was stored, send again")
 
     def close(self) -> None:
         file, self._file = self._file, -1
