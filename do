@@ -38,9 +38,9 @@ def demo(args):
 
 
 def test(args):
-    """all tests but the long ones; arguments go to pytest: ./do test -k name"""
+    """all tests but the long ones, on all cores; arguments go to pytest: ./do test -k name"""
     set_up(EVERYTHING)
-    become([PYTHON, "-m", "pytest", *args])
+    become([PYTHON, "-m", "pytest", "-n", "auto", "--dist=worksteal", *args])
 
 
 def check(args):
