@@ -27,9 +27,11 @@ class QueryItem:
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        named = tuple(each.__name__ if isinstance(each, type) else each for each in _several("types", self.types))
-        object.__setattr__(self, "types", _texts("types", named))
-        object.__setattr__(self, "tags", _texts("tags", _several("tags", self.tags)))
+        if self.types:
+            named = tuple(each.__name__ if isinstance(each, type) else each for each in _several("types", self.types))
+            object.__setattr__(self, "types", _texts("types", named))
+        if self.tags:
+            object.__setattr__(self, "tags", _texts("tags", _several("tags", self.tags)))
 
     def matches(self, name: str, tags: tuple[str, ...]) -> bool:
         return (not self.types or name in self.types) and all(tag in tags for tag in self.tags)
@@ -40,12 +42,18 @@ class Query:
     """The events that match any of the alternatives; without an alternative, every event."""
 
     items: tuple[QueryItem, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "items", _several("items", self.items))
-        for item in self.items:
+        items = _several("items", self.items)
+        for item in items:
             if not isinstance(item, QueryItem):
                 raise InvalidDefinition([Fault("", 0, f"an item of a Query is {item!r}, expected a QueryItem")])
+        object.__setattr__(self, "items", items)
+        object.__setattr__(self, "_hash", hash(items))
+
+    def __hash__(self) -> int:  # asked for many times a command, and the items never change
+        return self._hash
 
     def matches(self, name: str, tags: tuple[str, ...]) -> bool:
         return not self.items or any(item.matches(name, tags) for item in self.items)
@@ -164,7 +172,7 @@ class Recorded:
 
 def _several(what: str, values: Any) -> tuple[Any, ...]:
     """Several values as a tuple; a text is one value, and taken apart it would mean something else."""
-    if isinstance(values, str | type):
+    if isinstance(values, (str, type)):
         raise InvalidDefinition([Fault("", 0, f"a query's {what} are {values!r}, expected several; write ({values!r},)")])
     return tuple(values)
 

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeAlias
 
 from syncline.errors import StoreError, Unavailable
+from syncline.events import Query
 from syncline.messages import Receipt
 from syncline.write.future import receipt_future
 
@@ -24,7 +25,7 @@ class Request:
     """One command on its way, and the future of its receipt. `answer` is what became of it, once its handler knows.
 
     `is_fresh`: the id was made for it, so that it was never used. `metadata` is JSON, beyond the ids. `stream` is where its
-    events go, once its handler knows.
+    events go and `query` what it is decided upon, once its handler knows.
     """
 
     command: Any
@@ -36,6 +37,7 @@ class Request:
     future: "Future[Receipt]" = field(default_factory=receipt_future)
     answer: "Answer | None" = None
     stream: str = ""
+    query: Query | None = None
 
 
 Answer: TypeAlias = Receipt | BaseException

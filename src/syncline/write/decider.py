@@ -269,7 +269,9 @@ class Decider:
         """Decides one command. Raises what is wrong whatever its state is; what may be due to an old state is a refusal."""
         service, command = self._service, request.command
         stream = request.stream or service.stream_of(command)
-        query = self._understood(service.query(command)) if service.query is not None else None
+        query = request.query
+        if query is None and service.query is not None:  # what was wrong with it when states were loaded is told here
+            query = self._understood(service.query(command))
         fault = self._unreadable.get(query if query is not None else stream)
         if fault is not None:
             raise fault
@@ -425,7 +427,7 @@ class Decider:
         wanted: dict[Query, int] = {}
         for request in requests:
             try:
-                query = self._understood(query_of(request.command))
+                query = request.query = request.query or self._understood(query_of(request.command))
             except Exception:
                 continue  # told when it is decided
             held = self._held(query)

@@ -322,6 +322,8 @@ class _Batch:
 
     def breaks(self, query: Query, knows: int) -> bool:
         """Whether events of this batch break a condition: stored ones that it does not know, refused ones that it counts on."""
+        if knows >= len(self.appends) and not self.refused:
+            return False
         for index, (append, is_accepted) in enumerate(self.appends):
             if is_accepted != (index < knows) and any(query.matches(event.name, event.tags) for event in append.events):
                 return True
