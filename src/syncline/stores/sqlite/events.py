@@ -7,11 +7,9 @@ before `append` returns. Several processes may append to one log.
 import json
 import random
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from syncline.errors import StoreError, Unavailable
@@ -28,15 +26,11 @@ from syncline.events import (
 )
 from syncline.messages import Position
 from syncline.stores.event_log import Outcome, StoredRow
+from syncline.stores.sqlite.service_file import open_service_file, service_errors
 from syncline.stores.sqlite.write_lock import WriteLock
 from syncline.stores.statements import load_statements
 
 FORMAT = 1
-BUSY_TIMEOUT_S = 5.0
-RETRY_S = 0.005
-CHECKPOINT_PAGES = 4_000
-"""Pages of write-ahead log before the writer checkpoints."""
-CACHE_KIB = 65_536
 MAX_POSITION = 2**63 - 1
 ITEMS_MAX = 200
 """How many alternatives of a query one statement asks for."""
@@ -53,10 +47,10 @@ class SQLiteEventLog:
         Raises Unavailable when the file cannot be used, StoreError when it is no log that this version can use.
         """
         self.path = path
-        self._connection = open_log_file(path)
+        self._connection = open_service_file(path)
         self._lock = WriteLock(path)
         try:
-            with log_errors(path), self._lock.held():
+            with service_errors(path), self._lock.held():
                 create_log(self._connection, path, by_type=by_type)
                 self.incarnation, self._newest = "", (0, 0)
                 self._place()
@@ -69,7 +63,7 @@ class SQLiteEventLog:
 
         Each is accepted or refused on its own. Raises Unavailable or StoreError when the database fails: then nothing is stored.
         """
-        with log_errors(self.path), self._transaction():
+        with service_errors(self.path), self._transaction():
             head = self._place()
             batch = self._decide(appends, head)
             self._write(batch)
@@ -81,7 +75,7 @@ class SQLiteEventLog:
         self, after: int = 0, *, up_to: int = MAX_POSITION, limit: int = 1_000, query: Query | None = None
     ) -> list[Recorded]:
         """At most `limit` events with `after < position <= up_to` that match the query, in order of position."""
-        with log_errors(self.path):
+        with service_errors(self.path):
             if query is None or not query.items:
                 rows = self._run("select_events", {"after": after, "up_to": up_to, "limit": limit}).fetchall()
             else:
@@ -91,7 +85,7 @@ class SQLiteEventLog:
     def read_streams(self, after: Mapping[str, int]) -> dict[str, list[StoredRow]]:
         """The events of several streams: of each those whose version is above the one given, in order."""
         found: dict[str, list[StoredRow]] = {}
-        with log_errors(self.path):
+        with service_errors(self.path):
             rows = self._of_streams(after)
         for stream, *rest in rows:
             found.setdefault(stream, []).append(StoredRow(stream, *rest))
@@ -101,7 +95,7 @@ class SQLiteEventLog:
         """The events of several queries: of each those with a position above the one given and at most `up_to`, in order."""
         found: dict[Query, list[StoredRow]] = {}
         by_tag = {tag: query for query in after if (tag := _only_tag(query)) is not None}
-        with log_errors(self.path):
+        with service_errors(self.path):
             if by_tag:
                 wanted = json.dumps({tag: after[query] for tag, query in by_tag.items()})
                 for tag, *rest in self._run("select_tagged", (wanted, up_to)):
@@ -115,32 +109,32 @@ class SQLiteEventLog:
     def handled(self, command_ids: Iterable[str]) -> dict[str, Handled]:
         """The outcomes of those of these commands that took effect."""
         self._lock.refuse_other_file()
-        with log_errors(self.path):
+        with service_errors(self.path):
             rows = self._of_texts("select_commands", list(command_ids))
         return {row[0]: Handled(*row) for row in rows}
 
     def events_of(self, handled: Handled) -> list[StoredRow]:
         """The events that a command decided."""
-        with log_errors(self.path):
+        with service_errors(self.path):
             bounds = {"after": handled.position - handled.count, "up_to": handled.position}
             rows = self._run("select_range", bounds).fetchall() if handled.count else []
         return [StoredRow(stream, version, position, name, shape, data) for position, stream, version, name, shape, data in rows]
 
     def head(self) -> Position:
         """The newest position."""
-        with log_errors(self.path):
+        with service_errors(self.path):
             n = self._place()
         return Position(self.incarnation, n)
 
     def snapshots(self, streams: Iterable[str]) -> dict[str, tuple[int, str, str]]:
         """The stored states of these streams: version, fingerprint and the state as JSON."""
-        with log_errors(self.path):
+        with service_errors(self.path):
             rows = self._of_texts("select_snapshots", list(streams))
         return {stream: (version, fingerprint, state) for stream, version, fingerprint, state in rows}
 
     def save_snapshots(self, snapshots: Sequence[tuple[str, int, str, str]]) -> None:
         """Stores states, each as stream, version, fingerprint and JSON, in place of older ones."""
-        with log_errors(self.path), self._transaction():
+        with service_errors(self.path), self._transaction():
             self._connection.executemany(SQL["upsert_snapshot"], snapshots)
 
     def close(self) -> None:
@@ -367,39 +361,6 @@ def _select_item(item: QueryItem) -> tuple[str, list[object]]:
     return f"SELECT t.position FROM syncline_tag AS t WHERE {' AND '.join(conditions)}", values
 
 
-def open_log_file(path: str) -> sqlite3.Connection:
-    """A connection that may write to a log. Its commits are on disk when they return."""
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise Unavailable(f"there is no folder '{folder}' for the event log; make it, or place the service elsewhere")
-    with log_errors(path):
-        connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=512, check_same_thread=False
-        )
-        try:
-            _use_wal(connection)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Processes that make one log meet here, and SQLite does not wait by itself for a change of the journal mode."""
-    until = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > until:
-                raise
-        time.sleep(RETRY_S)
-
-
 def create_log(connection: sqlite3.Connection, path: str, *, by_type: bool = False) -> None:
     """Makes the log's tables where they are not. Raises StoreError for a log of a newer format."""
     is_there = has_log(connection, path)
@@ -445,34 +406,3 @@ def _only_tag(query: Query) -> str | None:
         if len(item.tags) == 1 and not item.types and "\0" not in item.tags[0]:
             return item.tags[0]
     return None
-
-
-@contextmanager
-def log_errors(path: str) -> Iterator[None]:
-    """Turns the driver's errors into StoreError and Unavailable, which say what to do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _in_words(path, error) from error
-    except UnicodeEncodeError as error:
-        raise StoreError(f"event log '{path}': a name or tag is no Unicode text: {error}; nothing was stored") from error
-
-
-def _in_words(path: str, error: sqlite3.Error) -> StoreError:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    for prefix, advice in _ADVICE.items():
-        if name.startswith(prefix):
-            return Unavailable(f"event log '{path}': {error}; {advice}")
-    if name == "SQLITE_NOTADB":
-        return StoreError(f"event log '{path}': the file is no SQLite database; place the service in another file")
-    return StoreError(f"event log '{path}': {error}")
-
-
-_ADVICE = {
-    "SQLITE_BUSY": "another program holds it; nothing was stored, send again",
-    "SQLITE_LOCKED": "another program holds it; nothing was stored, send again",
-    "SQLITE_FULL": "make room on the disk; nothing was stored, send again",
-    "SQLITE_IOERR": "the disk failed; nothing was stored, send again",
-    "SQLITE_CANTOPEN": "check that the folder exists and may be written to",
-    "SQLITE_READONLY": "make the file and its folder writable for this user",
-}
