@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from syncline.rows import Patch as Patch
     from syncline.rows import Relation as Relation
     from syncline.rows import Upsert as Upsert
-    from syncline.write.decider import EventService as EventService
+    from syncline.write.event_service import EventService as EventService
     from syncline.write.outbox import Outbox as Outbox
     from syncline.write.tables import TableService as TableService
 
@@ -48,7 +48,7 @@ _MODULE_OF = {
     "Conflict": "errors",
     "DeadToken": "errors",
     "Delete": "rows",
-    "EventService": "write.decider",
+    "EventService": "write.event_service",
     "ForeignService": "definitions",
     "InvalidCommand": "errors",
     "InvalidDefinition": "errors",

@@ -20,7 +20,7 @@ from syncline.definitions import View
 from syncline.errors import NotFound, NotReady, Unavailable
 from syncline.following import Follower, OnEvent, OnProgress, silent
 from syncline.handling import open_handler, prepare_outbox, prepare_tables
-from syncline.messages import Position, Progress, Receipt, Token
+from syncline.messages import Position, Progress, Receipt, Token, as_token
 from syncline.move.freshness import Status
 from syncline.overview import model_status, unstarted_status, writing_status
 from syncline.parked_streams import HeldStream, Outcome, held_streams, try_again
@@ -32,7 +32,7 @@ from syncline.settling import settling
 from syncline.stores.sqlite.control import Requests, is_leased
 from syncline.stores.sqlite.install import uninstall
 from syncline.stores.sqlite.reach import Reach, in_write
-from syncline.stores.sqlite.reader import SQLiteReader
+from syncline.stores.sqlite.reader import SQLiteReader, open_reader
 from syncline.stores.sqlite.source import READ_TIMEOUT_S
 
 __all__ = ["App", "CheckReport", "Progress", "ViewReport"]
@@ -61,7 +61,7 @@ class App:
         }
 
         def opened(writing: Writing) -> Any:
-            return open_handler(writing, clock, self._token_of)
+            return open_handler(writing, clock)
 
         self._commands = Commands(composed.writing, opened, self._wake_relays)
 
@@ -92,7 +92,8 @@ class App:
         A command sent again with the `command_id` it had gives the first receipt again and does nothing, also after a crash.
         `expected_version` refuses a command whose stream is at another version. The other ids and `metadata` (JSON) are stored
         with the events. Raises Rejected with the domain's reason, Conflict, InvalidCommand, CommandReused, InvalidEvent,
-        UnknownEvent, StoreError, or what `decide` or the handler raised: in every case nothing was stored.
+        UnknownEvent, StoreError, or what `decide` or the handler raised: then nothing was stored (but by a handler that got past
+        its transaction and ended it, which a StoreError says).
         """
         self._commands.refuse_waiting()
         submit = self._commands.submit
@@ -234,9 +235,19 @@ class App:
         with closing(Reach(found.config.database, read_only=False)) as reach, in_write(reach, READ_TIMEOUT_S) as connection:
             return uninstall(connection, store)
 
+    def restored(self, service: str) -> str | None:
+        """Says that a service's database was put back from a backup: its history gets another name, which is returned.
+
+        Tokens of before are refused from then on, and every read store compares what it holds, whether a relay runs or is started
+        later. None where nothing has a name: what is polled is compared all the time, what is not captured yet will be.
+        """
+        return self._service(service).renew()
+
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def read(self, view: View | str, *key: object, at_least: Token | None = None, timeout_s: float = 5.0) -> dict[str, Any]:
+    def read(
+        self, view: View | str, *key: object, at_least: Token | Receipt | str | None = None, timeout_s: float = 5.0
+    ) -> dict[str, Any]:
         """The row of a view with this key, at least as new as the token. Raises NotFound where there is none, else as `rows`."""
         name = view.name if isinstance(view, View) else view
         result = self.rows(name, key=key, at_least=at_least, timeout_s=timeout_s)
@@ -250,19 +261,24 @@ class App:
         *,
         key: Sequence[object] | None = None,
         where: Sequence[tuple[str, object]] = (),
-        at_least: Token | None = None,
+        at_least: Token | Receipt | str | None = None,
         timeout_s: float = 5.0,
         max_staleness_s: float | None = None,
         limit: int | None = None,
         order_by: Sequence[str] = (),
         read_model: str | None = None,
     ) -> ReadResult:
-        """Rows of a view from one snapshot, as new as asked. Raises as `read_view` does."""
+        """Rows of a view from one snapshot, as new as asked: as a token, its text, or the receipt of a command says.
+
+        Raises as `read_view` does, InvalidToken, and Unavailable where there is no read store (for a token it is waited for).
+        """
         name = view.name if isinstance(view, View) else view
         model = self._model_of_view(name, read_model)
-        wanted = Wanted(name, key, where, at_least, timeout_s, max_staleness_s, limit, order_by)
-        with closing(SQLiteReader(model.database)) as reader:
-            return read_view(reader, wanted, is_followed=lambda: is_leased(model.database))
+        token = as_token(at_least) if at_least is not None else None
+        wanted = Wanted(name, key, where, token, timeout_s, max_staleness_s, limit, order_by)
+        until = time.monotonic() + timeout_s
+        with closing(open_reader(model.database, until if wanted.is_waiting else 0.0)) as reader:
+            return read_view(reader, wanted, is_followed=lambda: is_leased(model.database), until=until)
 
     def token(self, service: str, *, read_model: str | None = None) -> Token:
         """The token for everything committed in `service` up to now."""
@@ -279,7 +295,8 @@ class App:
             raise NotReady(f"'{service}' was not polled yet; start `syncline run`, or `syncline sync --once`")
         with closing(Requests(model.database)) as requests:
             requests.ask("sweep", service)
-        return Token({service: Position(feed.checkpoint.position.incarnation, feed.checkpoint.begun + 1)})
+        at = feed.checkpoint.position
+        return Token({service: Position(at.incarnation, max(at.n, feed.checkpoint.begun) + 1)})
 
     def status(self) -> Status:
         """Feeds and views of every read model, and whether a relay runs."""
@@ -316,13 +333,6 @@ class App:
     def _wake_relays(self) -> None:
         for wake in self._wakes.values():
             wake.set()
-
-    def _token_of(self, service: str) -> Token:
-        """The token of a command of a polled service: for the next sweep; of one that nobody follows, a token of nothing."""
-        try:
-            return self.token(service)
-        except (NotReady, NotFound, Unavailable):
-            return Token({})
 
     def _service(self, name: str) -> FollowedService:
         found = self._services.get(name)

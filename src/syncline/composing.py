@@ -16,17 +16,18 @@ from syncline.places import Events, Placed, Polling, SQLite, Triggers
 from syncline.read.view import View as ParsedView
 from syncline.read.view import name_fault
 from syncline.rows import Published
-from syncline.write.decider import EventService
+from syncline.write.event_service import EventService
 from syncline.write.outbox import Outbox
 from syncline.write.tables import TableService
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A service that commands can be sent to, and its database file."""
+    """A service that commands can be sent to, its database file, and the name of the outbox in the same file, if there is one."""
 
     definition: EventService | TableService
     config: ServiceConfig
+    outbox: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,11 @@ def compose(parts: Sequence[Placed | Config]) -> Composition:
     _refuse_shared_logs(services, faults)
     models = _read_models(configs, placed, services, faults)
     by_name = {service.name: service for service in services}
+    outbox_in = {os.path.realpath(_path(part)): part.definition.name for part in placed if isinstance(part.definition, Outbox)}
     writing = {
-        part.definition.name: Writing(part.definition, by_name[part.definition.name])
+        part.definition.name: Writing(
+            part.definition, by_name[part.definition.name], outbox_in.get(os.path.realpath(_path(part)), "")
+        )
         for part in placed
         if isinstance(part.definition, EventService | TableService)
     }

@@ -157,7 +157,11 @@ class StaleRead(SynclineError):
         self.service, self.reached, self.wanted, self.timeout_s = service, reached, wanted, timeout_s
         self.staleness_s, self.max_staleness_s = staleness_s, max_staleness_s
         if max_staleness_s is not None:
-            got = "it was never read to its end" if staleness_s is None else f"what is held may be {staleness_s:.3f} s old"
+            got = (
+                "its age is not known (never read to its end, or a clock was set back)"
+                if staleness_s is None
+                else f"what is held may be {staleness_s:.3f} s old"
+            )
             what = f"service '{service}' was not read within the last {max_staleness_s:g} s: {got}"
         else:
             got = "nothing of it has been read yet" if reached is None else f"it is at position {reached}"

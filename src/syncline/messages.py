@@ -116,7 +116,8 @@ class Batch:
     `chunks` is consumed once and to its end; the capture sets the other fields when it is exhausted, not before,
     because a source that must not be read for long is read in several short transactions, and only the last one
     tells the state reached. `after` names that state, `read_at` is the source's time (seconds since 1970) when it was
-    current, `exact` is false for a sweep that may have missed deletions.
+    current (None where nothing is known but that it is newer than `before`), `exact` is false for a sweep that may have missed
+    deletions.
 
     `parked` are streams held back from this batch on, or held back before and with more keys now; `released` are streams that
     were held back and are, in this batch, no longer.
@@ -126,7 +127,7 @@ class Batch:
     before: Position
     chunks: Iterable[Chunk]
     after: Position | None = None
-    read_at: float = 0.0
+    read_at: float | None = 0.0
     exact: bool = True
     parked: list[DeadLetter] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
@@ -171,6 +172,17 @@ class Progress:
     done: int
     total: int | None
     unit: str
+
+
+def as_token(given: object) -> Token:
+    """The token that is given as such, as text, or with a receipt. Raises InvalidToken for anything else."""
+    if isinstance(given, Token):
+        return given
+    if isinstance(given, Receipt):
+        return given.token
+    if isinstance(given, str):
+        return parse_token(given)
+    raise InvalidToken(repr(given), f"it is of type {type(given).__name__}, expected a Token, its text, or a Receipt")
 
 
 def parse_token(text: str) -> Token:

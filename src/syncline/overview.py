@@ -12,7 +12,7 @@ from syncline.read.reader import services_of, why_not_ready
 from syncline.services import FollowedService
 from syncline.stores.sqlite.handled import handled_commands
 from syncline.stores.sqlite.reader import FeedRow, MirrorRow, SQLiteReader, ViewRow
-from syncline.write.decider import EventService
+from syncline.write.event_service import EventService
 
 
 def model_status(

@@ -95,6 +95,28 @@ _DECLARED: dict[object, str] = {
 }
 
 
+LEAST_INTEGER, GREATEST_INTEGER = -(2**63), 2**63 - 1
+
+
+def iso(value: date | time) -> str:
+    """How a date, a time or both is stored: ISO 8601."""
+    return str(value.isoformat())
+
+
+def stored_value(value: object) -> messages.Scalar:
+    """What a column holds of a value. Raises ValueError for one that none can hold."""
+    if isinstance(value, date | time):
+        return iso(value)
+    if isinstance(value, int) and not LEAST_INTEGER <= value <= GREATEST_INTEGER:
+        raise ValueError("it does not fit into 64 bits")
+    if isinstance(value, str):
+        value.encode()  # half a surrogate pair is no text
+    if value is None or isinstance(value, int | float | str | bytes):
+        return value
+    known = ", ".join(getattr(kind, "__name__", str(kind)) for kind in _DECLARED)
+    raise ValueError(f"a column holds no {type(value).__name__}; expected one of {known}, or None")
+
+
 def publish(
     service: str, codec: EventCodec, relations: Mapping[str, Relation], rows: Callable[[Any], Iterable[RowOperation]] | None
 ) -> Published:

@@ -19,6 +19,7 @@ from syncline.stores.sqlite.install import is_capturing
 from syncline.stores.sqlite.look import PollingLook, TriggerLook
 from syncline.stores.sqlite.polling import PollingFeed
 from syncline.stores.sqlite.reader import SQLiteReader
+from syncline.stores.sqlite.restored import renew_capture, renew_log, renew_sweeps
 from syncline.stores.sqlite.source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, describe, open_source, tables, unique_indexes
 from syncline.stores.sqlite.triggers import TriggerFeed
 
@@ -117,6 +118,14 @@ class FollowedService:
             return None
         with closing(TriggerLook(self.config.database)) as look:
             return look.head()
+
+    def renew(self) -> str | None:
+        """Gives the history that the database holds another name, and returns it; None where there is none to be named.
+
+        Raises Unavailable where there is no database, or its owner is writing.
+        """
+        renewing = {"events": renew_log, "triggers": renew_capture, "polling": renew_sweeps}
+        return renewing[self.capture](self.config.database)
 
     def open_look(
         self, reader: SQLiteReader, ask: Callable[[], object], swept: Callable[[], int]

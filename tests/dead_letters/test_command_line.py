@@ -106,7 +106,8 @@ def test_a_read_prints_the_note_and_the_keys_that_are_marked(orders: Shop) -> No
     assert "orders-2" in read["notes"][0]
     token = orders("token", "orders").strip()
     assert "dead-letters retry" in orders("read", "board", "2", "--at-least", token, status=1)
-    orders("read", "board", "1", "--at-least", token)
+    assert "may change any row" in orders("read", "board", "1", "--at-least", token, status=1)
+    orders("read", "board", "1")
 
 
 def test_status_prints_that_streams_are_held_back(orders: Shop) -> None:

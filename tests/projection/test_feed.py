@@ -1,16 +1,21 @@
 """The feed of an event log, step by step: what a batch holds, what goes on during a replay, and what if the log is not well."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.projection.world import Did, Model, Service, small_steps, views_of
+from tests.projection.world import Did, Model, Rules, Service, small_steps, views_of
 
+from syncline.errors import StoreError
 from syncline.messages import Progress
 from syncline.stores.sqlite import event_feed, replay
+from syncline.stores.sqlite.event_feed import EventFeed
+from syncline.stores.sqlite.event_look import EventLook
+from syncline.stores.sqlite.restored import renew_log
 
 
 @pytest.fixture
@@ -63,6 +68,94 @@ def test_a_batch_is_bounded_by_its_number_of_events(shop: Service, model: Model)
 
     model.step_until(is_over, "all is applied")
     assert seen == [0, 3, 6, 9, 12, 15, 18, 20]
+
+
+def test_a_batch_is_bounded_in_time_and_holds_whole_appends(shop: Service, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.settle()
+    monkeypatch.setattr(event_feed, "BATCH_EVENTS", 1_000)
+    monkeypatch.setattr(event_feed, "BATCH_BUDGET_S", 0.0)
+    for number in range(0, 20, 4):
+        shop.append(item(number), item(number + 1))
+        shop.append(item(number + 2), item(number + 3))
+    seen: list[int] = []
+
+    def is_over() -> bool:
+        at = model.store.checkpoint("shop")
+        assert at is not None
+        seen.extend([at.n] if at.n not in seen else [])
+        model.assert_right(shop)
+        return at.n == 20
+
+    model.step_until(is_over, "all is applied")
+    assert seen == [*range(0, 22, 2)]
+
+
+def test_a_log_that_is_replaced_while_a_batch_is_cut_is_not_taken_for_the_one_that_was_read(
+    shop: Service, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        shop.append(item(number, amount=1))
+    other = shop.copy()
+    model.settle()
+    monkeypatch.setattr(event_feed, "BATCH_EVENTS", 1_000)
+    monkeypatch.setattr(event_feed, "BATCH_BUDGET_S", 0.0)
+    for number in range(3, 9):
+        shop.append(item(number, amount=1))
+    rows, is_replaced = shop.published.rows, False
+
+    def replacing(event: Did) -> Any:
+        nonlocal is_replaced
+        if not is_replaced:
+            is_replaced = True
+            shop.restore(other)
+            for number in range(3, 9):
+                shop.append(item(number, amount=2))
+        return rows(event)
+
+    monkeypatch.setattr(shop.rules, "rows", lambda event: replacing(event) if not is_replaced else Rules.rows(shop.rules, event))
+    model.step_until(lambda: is_replaced and model.relay.is_settled() and amounts(model).get(8) == 2, "it is followed")
+    model.settle()
+    assert set(amounts(model).items()) == {(number, 1 if number < 3 else 2) for number in range(9)}
+    at = model.store.checkpoint("shop")
+    assert at is not None and shop.is_of_this_history(at)
+
+
+def test_a_step_of_a_replay_is_bounded_in_time(shop: Service, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        shop.append(item(number, amount=number))
+    monkeypatch.setattr(replay, "SLICE_EVENTS", 1_000)
+    monkeypatch.setattr(replay, "SLICE_S", 0.0)
+    monkeypatch.setattr(replay, "LAST_STEP_S", 0.0)
+    seen = set[int]()
+
+    def is_live() -> bool:
+        feed = model.relay.following["shop"].feed
+        found = feed.replayed if isinstance(feed, EventFeed) else None
+        seen.update([found[0]] if found is not None else [])
+        return model.relay.is_settled()
+
+    model.step_until(is_live, "the first copy")
+    assert len(seen) > 20
+    model.assert_right(shop)
+
+
+@pytest.mark.parametrize("ahead_s", [3600.0, 0.0])
+def test_a_batch_is_never_younger_than_is_known_whatever_the_writers_clock_says(
+    shop: Service, model: Model, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    model.settle()
+    before = read_at(model)
+    stored_at = time.time() - 1.0 + ahead_s
+    for number in range(6):
+        shop.append(item(number), at=stored_at)
+    model.step_until(lambda: (at := model.store.checkpoint("shop")) is not None and at.n == 3, "the first of two batches")
+    assert read_at(model) == (before if ahead_s else stored_at)
+    model.settle()
+    assert before < read_at(model) <= time.time()
+
+
+def read_at(model: Model) -> float:
+    return float(model.store._connection.execute("SELECT read_at FROM syncline_feed").fetchone()[0])
 
 
 def test_what_is_live_is_of_one_position_though_the_log_grows_faster_than_it_is_read(
@@ -170,6 +263,38 @@ def test_a_log_of_a_newer_format_is_left_alone_and_told(shop: Service, model: Mo
         log.execute("UPDATE syncline_event_log SET format = 99")
     model.step_until(lambda: model.relay.following["shop"].subscription.state == "failed", "it fails")
     assert "format 99" in str(model.relay.following["shop"].subscription.error)
+
+
+def test_a_log_of_a_newer_format_is_not_compared_with(shop: Service, model: Model) -> None:
+    shop.append(item(1))
+    model.settle()
+    with closing(sqlite3.connect(shop.path)) as log, log:
+        log.execute("UPDATE syncline_event_log SET format = 99")
+    with pytest.raises(StoreError, match="format 99"):
+        EventLook(str(shop.path), shop.published, [], lambda: ([], frozenset()))
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_log_that_was_emptied_is_not_taken_for_a_new_one_until_somebody_says_so(
+    shop: Service, model: Model, is_removed: bool
+) -> None:
+    shop.append(item(1, amount=5))
+    model.settle()
+    model.crash()
+    for suffix in ("-wal", "-shm", ""):
+        shop.path.with_name(shop.path.name + suffix).unlink(missing_ok=True)
+    if not is_removed:
+        shop.path.touch()
+    model.step_until(lambda: bool(model.failures()), "it is told")
+    told = "there is no database" if is_removed else "it was followed up to position 1"
+    assert told in str(model.failures()[0])
+    assert amounts(model) == {1: 5}
+    assert not is_removed or not shop.path.exists()
+    shop.path.touch()
+    assert renew_log(str(shop.path)) == shop.incarnation()
+    model.settle()
+    assert amounts(model) == {}
+    assert any("its history is another one" in line for line in model.lines)
 
 
 def test_nothing_that_the_feed_does_keeps_a_writer_waiting(shop: Service, model: Model) -> None:

@@ -97,10 +97,12 @@ class Service:
     def followed(self) -> FollowedService:
         return FollowedService(ServiceConfig(self.name, str(self.path), "events", ("item", "owner")), self.published)
 
-    def append(self, *events: Did, stream: str = "one") -> int:
-        """Stores events together; returns the position of the last."""
+    def append(self, *events: Did, stream: str = "one", at: float | None = None) -> int:
+        """Stores events together, as of now or of a time; returns the position of the last."""
         with closing(SQLiteEventLog(str(self.path))) as log:
-            (outcome,) = log.append([Append(stream, tuple(self.stored(event) for event in events), at=time.time())])
+            (outcome,) = log.append(
+                [Append(stream, tuple(self.stored(event) for event in events), at=time.time() if at is None else at)]
+            )
         return outcome.position  # type: ignore[union-attr]
 
     def stored(self, event: Did) -> NewEvent:

@@ -9,7 +9,7 @@ from syncline import EventService, Rejected
 from syncline.events import Recorded
 from syncline.stores.event_log import StoredRow
 from syncline.stores.sqlite.events import SQLiteEventLog
-from syncline.write.decider import decided, fold
+from syncline.write.event_service import decided, fold
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,9 @@ accounts = TableService(
 )
 
 
-def handler_of(service: TableService, path: Path | str, *, is_logged: bool = True, newest: Any = None) -> TableHandler:
-    setup = TableSetup(service.name, service.schema, tuple(service.publishes), is_logged)
-    return TableHandler(service, SQLiteTables(str(path), setup), newest)
+def handler_of(service: TableService, path: Path | str, *, is_logged: bool = True, outbox: str = "") -> TableHandler:
+    setup = TableSetup(service.name, service.schema, tuple(service.publishes), is_logged, bool(outbox))
+    return TableHandler(service, SQLiteTables(str(path), setup), outbox)
 
 
 _numbers = itertools.count()

@@ -24,7 +24,8 @@ from syncline.stores.event_log import Outcome
 from syncline.stores.sqlite.events import SQLiteEventLog
 from syncline.testing.memory import memory_folder
 from syncline.write.commit import Answer, Request
-from syncline.write.decider import ATTEMPTS, Decider, decided, fold
+from syncline.write.decider import ATTEMPTS, Decider
+from syncline.write.event_service import decided, fold
 
 ACCOUNTS = st.sampled_from(["a", "b"])
 LEDGER_COMMANDS = st.one_of(

@@ -242,6 +242,22 @@ def test_what_is_no_connection_is_told(thing: Any) -> None:
         shop.record(thing, PLACED)
 
 
+def as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+
+@pytest.mark.parametrize("row_factory", [sqlite3.Row, as_dict])
+def test_rows_of_any_shape_are_understood(path: Path, connection: sqlite3.Connection, row_factory: Any) -> None:
+    connection.row_factory = row_factory
+    with connection:
+        shop.record(connection, PLACED)
+        shop.record(connection, SHIPPED)
+    shop.install(connection)
+    connection.commit()
+    assert names(path) == ["OrderPlaced", "OrderShipped"]
+    assert connection.row_factory is row_factory
+
+
 # -- a table service -----------------------------------------------------------------------------------------------------
 
 

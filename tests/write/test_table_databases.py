@@ -29,9 +29,9 @@ from syncline.errors import (
     StoreError,
     Unavailable,
 )
-from syncline.messages import Position, Receipt, Token
-from syncline.places import Polling, SQLite
-from syncline.stores.sqlite import table_commands
+from syncline.messages import Receipt
+from syncline.places import SQLite
+from syncline.stores.sqlite import service_file
 from syncline.stores.sqlite.install import is_installed, uninstall
 from syncline.stores.sqlite.table_commands import statements_of
 from syncline.write.tables import TableHandler, TableService
@@ -106,23 +106,6 @@ def test_a_capture_that_was_taken_out_is_prepared_again_and_old_receipts_stay_ho
     assert balances(path)["a"] == 102
 
 
-def test_a_polled_service_installs_nothing_and_asks_for_its_token_after_the_commit(path: Path) -> None:
-    seen: list[dict[str, int]] = []
-
-    def newest() -> Token:
-        seen.append(balances(path))
-        return Token({"ledger": Position("polled", 7)})
-
-    with closing(handler_of(accounts, path, is_logged=False, newest=newest)) as handler:
-        send(handler, Open("a"), "o-1")
-        assert position_in(send(handler, Count("a"), "c-1")) == Position("polled", 7)
-        assert position_in(send(handler, Count("a"), "c-1")) == Position("polled", 7)
-    assert seen == [{"a": 0}, {"a": 1}, {"a": 1}]
-    assert [name for (name,) in rows(path, "SELECT name FROM sqlite_master WHERE name GLOB 'syncline*' AND type = 'table'")] == [
-        "syncline_table_command"
-    ]
-
-
 def test_a_view_honours_the_token_of_a_command_from_before_it_was_followed(tmp_path: Path) -> None:
     view = View("rich", "account", "SELECT account, cents FROM ledger.account WHERE cents > 0").on(
         SQLite(str(tmp_path / "read.db"))
@@ -145,20 +128,6 @@ def test_a_service_that_is_only_written_to_is_not_said_to_log_every_change(tmp_p
     with app:
         app.send(Open("a", 5))
         assert "still holds triggers" not in str(app.check().warnings)
-
-
-def test_a_polled_table_service_gives_tokens_that_its_view_honours(tmp_path: Path) -> None:
-    view = View("rich", "account", "SELECT account, cents FROM ledger.account WHERE cents > 0").on(
-        SQLite(str(tmp_path / "read.db"))
-    )
-    with App(accounts.on(SQLite(str(tmp_path / "ledger.db")), capture=Polling(0.05)), view) as app:
-        app.send(Open("a", 5))
-        app.sync()
-        later = app.send(Open("b", 7))
-        with pytest.raises(StaleRead):
-            app.rows("rich", at_least=later.token, timeout_s=0)
-        app.sync()
-        assert app.rows("rich", at_least=later.token, timeout_s=0).rows == [("a", 5), ("b", 7)]
 
 
 def test_a_service_that_was_sent_nothing_yet_can_be_followed(tmp_path: Path) -> None:
@@ -190,8 +159,8 @@ def test_a_new_database_that_another_process_is_making_is_waited_for(path: Path,
             waits.append(seconds)
             other.execute("ROLLBACK")
 
-        monkeypatch.setattr(table_commands.time, "sleep", wait)
-        monkeypatch.setattr(table_commands, "BUSY_TIMEOUT_S", 0.01)
+        monkeypatch.setattr(service_file.time, "sleep", wait)
+        monkeypatch.setattr(service_file, "BUSY_TIMEOUT_S", 0.01)
         handler_of(accounts, path).close()
         assert len(waits) == 1
     assert rows(path, "PRAGMA journal_mode") == [("wal",)]

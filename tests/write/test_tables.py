@@ -35,7 +35,7 @@ from syncline.errors import (
 )
 from syncline.messages import Receipt
 from syncline.places import Placed, Polling, SQLite, Triggers
-from syncline.stores.sqlite import table_commands
+from syncline.stores.sqlite import service_file
 from syncline.write.commit import GroupCommit
 from syncline.write.tables import TableHandler, TableService
 
@@ -112,26 +112,6 @@ def test_a_handler_may_go_on_after_a_broken_constraint(tmp_path: Path) -> None:
 
     assert isinstance(doing(tmp_path, handler), Receipt)
     assert rows(tmp_path / "own.db", "SELECT * FROM t") == [(1, "x")]
-
-
-@pytest.mark.parametrize("begin", ["", "-- why\n", "/* why; */ ", " \n"])
-@pytest.mark.parametrize("sql", ["COMMIT", "begin immediate", "ROLLBACK", "SAVEPOINT s", "RELEASE s", "END"])
-def test_a_handler_cannot_end_or_begin_a_transaction(tmp_path: Path, begin: str, sql: str) -> None:
-    def handler(tx: Any, command: Do) -> None:
-        tx.execute("INSERT INTO t VALUES (1, 'x')")
-        tx.execute(begin + sql)
-
-    answer = doing(tmp_path, handler)
-    assert isinstance(answer, InvalidDefinition)
-    assert "raise Rejected to undo" in str(answer)
-    assert rows(tmp_path / "own.db", "SELECT * FROM t") == []
-
-
-def test_a_transaction_cannot_be_used_after_its_handler_returned(tmp_path: Path) -> None:
-    kept: list[Any] = []
-    doing(tmp_path, lambda tx, command: kept.append(tx))
-    with pytest.raises(StoreError, match="this transaction is over"):
-        kept[0].execute("INSERT INTO t VALUES (1, 'x')")
 
 
 class Both(msgspec.Struct, frozen=True):
@@ -307,7 +287,7 @@ def test_a_full_disk_fails_the_whole_group_and_stores_nothing(tmp_path: Path) ->
 
 
 def test_a_database_that_is_held_fails_the_whole_group(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_commands, "BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(service_file, "BUSY_TIMEOUT_S", 0.01)
     with closing(handler_of(accounts, path)) as handler, closing(sqlite3.connect(path, isolation_level=None)) as owner:
         owner.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable, match="another program holds it; nothing was stored"):
@@ -348,6 +328,15 @@ def test_a_repeated_command_keeps_its_first_token_across_restarts_and_later_writ
     with closing(handler_of(accounts, path)) as handler:
         assert send(handler, Count("a"), "c-1") == first
     assert balances(path) == {"a": 2}
+
+
+@pytest.mark.parametrize("command_id", ["a\0b", "\0", "ünï", "x" * 10_000, "'"])
+def test_any_text_is_a_command_id(bank: TableHandler, path: Path, command_id: str) -> None:
+    first = send(bank, Count("a"), command_id)
+    assert isinstance(first, Receipt)
+    assert send(bank, Count("a"), command_id) == first
+    assert isinstance(send(bank, Count("a"), command_id + "\0"), Receipt), "another id"
+    assert balances(path)["a"] == 102
 
 
 def test_a_command_id_with_another_payload_is_refused(bank: TableHandler, path: Path) -> None:

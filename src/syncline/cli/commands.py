@@ -174,6 +174,26 @@ def uninstall(service: str, read_store: str | None, as_json: bool) -> int:
 
 
 @click.command()
+@click.argument("service", shell_complete=complete_service)
+@config_option
+@json_option
+def restored(service: str, as_json: bool) -> int:
+    """Says that SERVICE's database was put back from a backup.
+
+    Its history gets another name: tokens of before are refused, and every read store compares what it holds.
+    """
+    with opened() as (_, app):
+        incarnation = app.restored(service)
+    if as_json:
+        print_json({"service": service, "incarnation": incarnation})
+    elif incarnation is None:
+        click.echo(f"nothing to do: what is held of '{service}' is compared with its database anyway")
+    else:
+        click.echo(f"'{service}' is at incarnation {incarnation} from now on; what is held of it is compared")
+    return DONE
+
+
+@click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
     """Prints the script that completes commands, views and services in your shell.
@@ -213,5 +233,20 @@ def _counted(config: "Config") -> str:
     return ", ".join(f"{amount} {what}{'' if amount == 1 else 's'}" for amount, what in amounts)
 
 
-for _command in (init, check, run, sync, status, read, send, token, verify, rebuild, dead_letters, uninstall, completion):
+for _command in (
+    init,
+    check,
+    run,
+    sync,
+    status,
+    read,
+    send,
+    token,
+    verify,
+    rebuild,
+    dead_letters,
+    restored,
+    uninstall,
+    completion,
+):
     main.add_command(_command)

@@ -1,6 +1,7 @@
 """The commands that ask about rows: read, token, verify; and rebuild, which mends what verify found."""
 
 import csv
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from syncline.read.reader import ReadResult
     from syncline.read.verify import Difference
 
+
+def _seconds(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("it is not a number; write seconds, for example 2.5", param=option)
+    return value
+
+
 read_model_option = click.option("--read-model", metavar="NAME", help="Which read model, when several have it.")
 
 
@@ -33,8 +41,10 @@ read_model_option = click.option("--read-model", metavar="NAME", help="Which rea
 @click.argument("key", nargs=-1, metavar="[KEY]...")
 @click.option("--where", "conditions", multiple=True, metavar="COL=VAL", help="Only rows with this value; repeatable.")
 @click.option("--at-least", metavar="TOKEN", help="Only if at least as new as this token.")
-@click.option("--timeout-s", default=5.0, type=click.FloatRange(min=0), help="How long to wait for it (default 5).")
-@click.option("--max-staleness-s", type=click.FloatRange(min=0), help="Only if at most this old.")
+@click.option(
+    "--timeout-s", default=5.0, type=click.FloatRange(min=0), callback=_seconds, help="How long to wait for it (default 5)."
+)
+@click.option("--max-staleness-s", type=click.FloatRange(min=0), callback=_seconds, help="Only if at most this old.")
 @click.option("--order-by", multiple=True, metavar="COL", help="Order by this column, -COL downwards; repeatable.")
 @click.option("--limit", type=click.IntRange(min=0), help="At most so many rows.")
 @read_model_option

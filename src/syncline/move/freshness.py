@@ -104,9 +104,12 @@ def unreached(token: Token, vector: Mapping[str, Checkpoint], services: Iterable
 
 
 def staleness(vector: Mapping[str, Checkpoint], services: Iterable[str], now: float) -> float | None:
-    """How old, in seconds, rows that depend on these services may be at most; None when one was never read."""
+    """How old, in seconds, rows that depend on these services may be at most.
+
+    None when one was never read, or was read at a time that is still to come: some clock was set back, and tells nothing.
+    """
     read_at = [vector[service].read_at if service in vector else None for service in services]
-    known = [at for at in read_at if at is not None]
+    known = [at for at in read_at if at is not None and at <= now]
     if len(known) < len(read_at):
         return None
-    return max((max(now - at, 0.0) for at in known), default=0.0)
+    return max((now - at for at in known), default=0.0)

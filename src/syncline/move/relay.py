@@ -257,7 +257,9 @@ class Relay:
             self.store.apply(batch, loaded)
         assert batch.after is not None
         if batch.after.incarnation != before.incarnation and before.n:
-            self._say(f"{name}: what is held was compared with the source, and what differed was brought up to date")
+            histories = f"{before.incarnation} at {before.n}, now {batch.after.incarnation} at {batch.after.n}"
+            compared = "what is held was compared with the source, and what differed was brought up to date"
+            self._say(f"{name}: its history is another one (it was {histories}): {compared}")
         following.applied = batch.after
         self._note(following, "applied")
         self._tell_held_back(name, held)

@@ -1,7 +1,8 @@
 """What a read says, and refuses, while streams of its services are held back: marked rows, notes, reasons. Pure.
 
-A row that depends on a stream held back is as it was before the event that failed. It is served to whoever brings no token, and
-said to be so; a token that includes that event is not reached by the absence of a row either, since the stream may make it.
+A row that is known to depend on a stream held back is as it was before the event that failed. It is served to whoever brings no
+token, and said to be so. Which rows the event would have changed besides, nobody can tell: what makes rows of it failed. So a
+token that includes the event is reached nowhere in a view that reads its service.
 """
 
 from collections.abc import Sequence
@@ -36,18 +37,13 @@ class Held:
         untold = "; what it would add may belong to any row" if self.is_untold else ""
         return (f"held back: {told(self.letters)}; {depends}{untold}",)
 
-    def refusal(self, token: Token, current: Token, *, has_row: bool) -> str | None:
-        """Why a read with `token` at the vector `current` is refused; None when it is not.
-
-        `has_row`: one row was asked for by its key, and is there.
-        """
+    def refusal(self, token: Token, current: Token) -> str | None:
+        """Why a read with `token` at the vector `current` is refused; None when it is not."""
         asked = _asked_for(self.letters, token, current)
+        if asked:
+            return f"the token includes what waits in {told(asked)}, which may change any row"
         if self.marked:
             return f"row {self.marked[0]} depends on {told(self.letters)}"
-        if asked and not has_row:
-            return f"a row may be missing that waits for {told(asked)}"
-        if asked and self.is_untold:
-            return f"any row may depend on {told(asked)}"
         return None
 
 

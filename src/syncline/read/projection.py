@@ -11,15 +11,12 @@ from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from syncline.messages import Column, Key, Relation, Row, Scalar
-from syncline.rows import Delete, Patch, Published, Upsert
+from syncline.rows import GREATEST_INTEGER, LEAST_INTEGER, Delete, Patch, Published, Upsert, iso
 
 Change: TypeAlias = Row | dict[int, Scalar] | None
 """What becomes of a row: all of its values, new values by the numbers of their columns, or None: it goes."""
 Step: TypeAlias = tuple[str, Key, Change]
 """One proven operation: the relation's name in its service, the row's key, and what becomes of it."""
-
-LEAST_INTEGER, GREATEST_INTEGER = -(2**63), 2**63 - 1
-
 
 StoredEvent: TypeAlias = tuple[int, str, str, int, str]
 """What projecting needs of a stored event: position, stream, name, shape and data. A plain tuple: millions pass by."""
@@ -121,7 +118,9 @@ class Projection:
                 continue
             try:
                 found = steps(decode(name, shape, data, stream, position))
-            except Exception as error:  # whatever the service's own function raises
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever the service's own function raises, SystemExit too
                 held[stream] = position
                 failures.append(Failure(stream, position, name, in_words(error)))
                 passed.append(event)
@@ -157,7 +156,9 @@ class Projection:
             position, stream, name, shape, data = event
             try:
                 found.update((table, key) for table, key, _ in self.steps(self._decode(name, shape, data, stream, position)))
-            except Exception:  # it fails, which is why its stream is held back
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # it fails, which is why its stream is held back
                 continue
         return found
 
@@ -306,13 +307,9 @@ def _text(value: Any) -> str:
     return found
 
 
-def _iso(value: Any) -> str:
-    return str(value.isoformat())
-
-
 _CONVERSIONS: Final[Mapping[str, Mapping[type, Callable[[Any], Scalar]]]] = {
     "INTEGER": {int: _integer},
-    "TEXT": {str: _text, date: _iso, time: _iso},
+    "TEXT": {str: _text, date: iso, time: iso},
     "REAL": {float: _real, int: _real},
     "BLOB": {bytes: bytes},
 }

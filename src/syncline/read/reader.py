@@ -3,6 +3,7 @@
 Knows the read store only through `StoreReader`; which services a view depends on is told by its live definition.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,9 +18,13 @@ from syncline.read.definition import Definition
 from syncline.read.held import Held
 from syncline.read.maintain.schema import affinity
 from syncline.read.view import suggestion
+from syncline.rows import stored_value
 
 POLL_S = 0.002
-HELD_ADVICE = "Mend what makes rows of its events, then `syncline dead-letters retry`; or read without a token"
+HELD_ADVICE = (
+    "Mend what makes rows of its events, then `syncline dead-letters retry`; or leave the event out for good: "
+    "`syncline dead-letters drop`; or read without a token"
+)
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
@@ -132,28 +137,51 @@ class Wanted:
     limit: int | None = None
     order_by: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        for name, seconds in (("timeout_s", self.timeout_s), ("max_staleness_s", self.max_staleness_s)):
+            if seconds is not None and math.isnan(seconds):
+                raise ValueError(f"{name} is {seconds}, expected a number of seconds")
 
-def read_view(reader: StoreReader, wanted: Wanted, *, is_followed: Callable[[], bool]) -> ReadResult:
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is worth waiting for: rows of any age are there at once or not."""
+        return self.at_least is not None or self.max_staleness_s is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A view that can be read, in one snapshot: its definition, the services that it depends on, and all feeds."""
+
+    definition: Definition
+    services: frozenset[str]
+    feeds: Sequence[StoredFeed]
+
+
+def read_view(reader: StoreReader, wanted: Wanted, *, is_followed: Callable[[], bool], until: float | None = None) -> ReadResult:
     """Rows of a view from one snapshot that is at least as new as asked.
 
-    Waits for that up to `timeout_s`. Raises StaleRead when it is not reached in time, NotReady for a view that the store does
-    not know yet or has no rows of, and for a token that something set aside keeps from being reached; DeadToken for a token that
-    never will be, NotFound for an unknown column.
-    `is_followed` tells whether a relay runs.
+    Waits for that up to `timeout_s`, or `until` a time of the monotonic clock. Raises StaleRead when it is not reached in time,
+    NotReady for a view that the store does not know yet or has no rows of (that too is waited for, where an age is asked for),
+    and for a token that something set aside or held back keeps from being reached; DeadToken for a token that never will be,
+    NotFound for an unknown column, or a value that none can hold. `is_followed` tells whether a relay runs.
     """
-    deadline = time.monotonic() + wanted.timeout_s
+    until = time.monotonic() + wanted.timeout_s if until is None else until
     while True:
         version = reader.data_version()
         with reader.snapshot():
-            stale = _too_old(reader, wanted, is_followed)
-            if stale is None:
-                return _rows(reader, wanted)
+            live = _live(reader, wanted.view)
+            late = _too_old(reader, wanted, live, is_followed) if isinstance(live, _Live) else live
+            if isinstance(live, _Live) and late is None:
+                return _rows(reader, wanted, live)
+        assert late is not None
+        if not wanted.is_waiting:
+            raise late
         while reader.data_version() == version:
-            if time.monotonic() >= deadline:
-                raise stale
+            if time.monotonic() >= until:
+                raise late
             time.sleep(POLL_S)
-        if time.monotonic() >= deadline:
-            raise stale
+        if time.monotonic() >= until:
+            raise late
 
 
 def services_of(definition: Definition, views: Mapping[str, StoredView], mirrors: Iterable[Mirror]) -> frozenset[str]:
@@ -189,23 +217,22 @@ def why_not_ready(view: StoredView, mirrors: Iterable[Mirror], feeds: Iterable[S
     return "; ".join([f"it waits for the first copy of {loading}", *failed])
 
 
-def _too_old(reader: StoreReader, wanted: Wanted, is_followed: Callable[[], bool]) -> StaleRead | None:
-    if wanted.at_least is None and wanted.max_staleness_s is None:
-        return None
-    definition, services, feeds = _live(reader, wanted.view)
+def _too_old(reader: StoreReader, wanted: Wanted, live: _Live, is_followed: Callable[[], bool]) -> StaleRead | None:
+    definition, services, feeds = live.definition, live.services, live.feeds
     vector = {feed.service: feed.checkpoint for feed in feeds}
     if wanted.at_least is not None:
         _refuse_parked(reader, wanted, definition)
         behind = unreached(wanted.at_least, vector, services)
         if behind is not None:
-            checkpoint = vector.get(behind)
-            reached = checkpoint.position.n if checkpoint and checkpoint.position else None
-            aim = wanted.at_least.positions[behind].n
-            return StaleRead(behind, reached, aim, wanted.timeout_s, _why(behind, feeds, is_followed))
+            at, aim = position_of(feeds, behind), wanted.at_least.positions[behind]
+            reached = at.n if at is not None and at.incarnation == aim.incarnation else None
+            return StaleRead(behind, reached, aim.n, wanted.timeout_s, _why(behind, feeds, is_followed))
     if wanted.max_staleness_s is not None:
-        age = staleness(vector, services, time.time())
+        now = time.time()
+        age = staleness(vector, services, now)
         if age is None or age > wanted.max_staleness_s:
-            oldest = min(services, key=lambda name: vector[name].read_at or 0.0 if name in vector else 0.0)
+            ages = {name: staleness(vector, [name], now) for name in services}
+            oldest = max(ages, key=lambda name: math.inf if (of := ages[name]) is None else of)
             return StaleRead(oldest, None, 0, wanted.timeout_s, _why(oldest, feeds, is_followed), age, wanted.max_staleness_s)
     return None
 
@@ -223,22 +250,23 @@ def _why(service: str, feeds: Iterable[StoredFeed], is_followed: Callable[[], bo
     return f"Its feed is {feed.state}{': ' + feed.activity if feed.activity else ''}; ask again, or with a longer --timeout-s."
 
 
-def _live(reader: StoreReader, name: str) -> tuple[Definition, frozenset[str], Sequence[StoredFeed]]:
+def _live(reader: StoreReader, name: str) -> _Live | NotReady:
+    """What there is to be read of a view, or why there is nothing yet."""
     views = reader.views()
     view = views.get(name)
     if view is None:
-        raise NotReady(
+        return NotReady(
             f"view '{name}' is configured, but the read store does not know it yet; start `syncline run` again (one that "
             "runs reads its configuration only once), or run `syncline sync --once`"
         )
     mirrors, feeds = reader.mirrors(), reader.feeds()
     if view.live is None:
-        raise NotReady(f"view '{name}' cannot be read yet: {why_not_ready(view, mirrors, feeds)}")
-    return view.live, services_of(view.live, views, mirrors), feeds
+        return NotReady(f"view '{name}' cannot be read yet: {why_not_ready(view, mirrors, feeds)}")
+    return _Live(view.live, services_of(view.live, views, mirrors), feeds)
 
 
-def _rows(reader: StoreReader, wanted: Wanted) -> ReadResult:
-    definition, services, feeds = _live(reader, wanted.view)
+def _rows(reader: StoreReader, wanted: Wanted, live: _Live) -> ReadResult:
+    definition, services, feeds = live.definition, live.services, live.feeds
     plan = definition.own_plan
     conditions = [(_column(definition, name), value) for name, value in wanted.where]
     if wanted.key is not None:
@@ -260,7 +288,7 @@ def _rows(reader: StoreReader, wanted: Wanted) -> ReadResult:
         shown = ", ".join(str(each.key) for each in parked[:3])
         notes.append(f"set aside and not up to date: {_pieces(len(parked))} of it ({shown}): {parked[0].error}")
     if wanted.at_least is not None:
-        reason = held.refusal(wanted.at_least, token, has_row=wanted.key is not None and bool(rows))
+        reason = held.refusal(wanted.at_least, token)
         if reason is not None:
             raise NotReady(f"no token is reached in view '{wanted.view}': {reason}. {HELD_ADVICE}")
     return ReadResult(
@@ -335,7 +363,11 @@ def _column(definition: Definition, name: str) -> str:
 
 
 def _meant(definition: Definition, name: str, value: object) -> list[object]:
-    """The values that a text typed by a person may stand for: in a column without a type, a number too."""
+    """What a column holds where it has this value; what a person typed may, in a column without a type, be a number too."""
+    try:
+        value = stored_value(value)
+    except ValueError as error:
+        raise NotFound(f"view '{definition.view.name}' has no row whose '{name}' is {value!r}: {error}") from None
     column = next(each for each in definition.own_plan.columns if each.name.lower() == name.lower())
     if isinstance(value, str) and affinity(column.declared_type) == "BLOB" and _NUMBER.fullmatch(value):
         return [value, float(value) if re.search(r"[.eE]", value) else int(value)]

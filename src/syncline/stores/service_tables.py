@@ -37,12 +37,16 @@ class TableRequest:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The command took effect, now or when its id was sent first. `position` is the capture's with the effect, if it has any."""
+    """The command took effect, now or when its id was sent first. `position` is the capture's with the effect.
 
-    position: Position | None
+    `recorded` is that of the outbox in the same database, with what the handler recorded; None where there is no outbox.
+    """
+
+    position: Position
+    recorded: Position | None = None
 
 
-TableOutcome: TypeAlias = Done | Exception
+TableOutcome: TypeAlias = Done | BaseException
 
 
 class TableStore(Protocol):
@@ -63,10 +67,12 @@ class TableStore(Protocol):
 class TableSetup:
     """What a store is opened for: whose database it is, what makes its tables, and which of them are published.
 
-    `is_logged`: the service is captured by a log in its own database, and receipts name a place in it.
+    `is_logged`: the service is captured by a log in its own database, and receipts name a place in it; else they name a count
+    that its sweeps know. `has_outbox`: handlers may record events in the same database.
     """
 
     service: str
     schema: str
     publishes: tuple[str, ...]
     is_logged: bool = True
+    has_outbox: bool = False

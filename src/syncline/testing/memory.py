@@ -68,12 +68,16 @@ class InMemory:
         """As `App.submit`."""
         return self.app.submit(command, **about)
 
-    def read(self, view: View | str, *key: object, at_least: Token | None = None, timeout_s: float = 0.0) -> dict[str, Any]:
+    def read(
+        self, view: View | str, *key: object, at_least: Token | Receipt | str | None = None, timeout_s: float = 0.0
+    ) -> dict[str, Any]:
         """As `App.read`, without waiting: before `settle`, a read with a token of what was sent since is a StaleRead."""
         with _advice():
             return self.app.read(view, *key, at_least=at_least, timeout_s=timeout_s)
 
-    def rows(self, view: View | str, *, at_least: Token | None = None, timeout_s: float = 0.0, **wanted: Any) -> ReadResult:
+    def rows(
+        self, view: View | str, *, at_least: Token | Receipt | str | None = None, timeout_s: float = 0.0, **wanted: Any
+    ) -> ReadResult:
         """As `App.rows`, without waiting."""
         with _advice():
             return self.app.rows(view, at_least=at_least, timeout_s=timeout_s, **wanted)

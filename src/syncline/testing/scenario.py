@@ -10,7 +10,7 @@ from pprint import pformat
 from typing import Any
 
 from syncline.errors import InvalidEvent, Rejected
-from syncline.write.decider import EventService, decided, fold
+from syncline.write.event_service import EventService, decided, fold
 
 
 def given(service: EventService, *events: Any) -> "Scenario":

@@ -51,17 +51,16 @@ class TableService:
 class TableHandler:
     """Handles the commands of one table service over its store. One thread owns it."""
 
-    def __init__(self, service: TableService, store: TableStore, newest: Callable[[], Token] | None = None) -> None:
-        """`newest` gives a token for everything committed up to now, where the store knows no place of its own (polling)."""
-        self._service, self._store, self._newest = service, store, newest
+    def __init__(self, service: TableService, store: TableStore, outbox: str = "") -> None:
+        """`outbox` is the name of the one in the same database, if there is one."""
+        self._service, self._store, self._outbox = service, store, outbox
 
     def handle(self, requests: Sequence[Request]) -> list[Answer]:
         """Carries out each command, accepted or refused alone. See `Handler`."""
         answers = {index: fault for index, request in enumerate(requests) if (fault := _fault(request)) is not None}
         asked = [(index, request) for index, request in enumerate(requests) if index not in answers]
         outcomes = self._store.handle([self._table_request(request) for _, request in asked])
-        newest = self._newest() if self._newest is not None else Token({})
-        found = {index: self._answer(request, outcome, newest) for (index, request), outcome in zip(asked, outcomes, strict=True)}
+        found = {index: self._answer(request, outcome) for (index, request), outcome in zip(asked, outcomes, strict=True)}
         return [answers[index] if index in answers else found[index] for index in range(len(requests))]
 
     def statistics(self) -> Mapping[str, Any]:
@@ -75,11 +74,13 @@ class TableHandler:
         handler = self._service.handles[kind]
         return TableRequest(request.command_id, kind.__name__, request.digest, request.command, handler, request.is_fresh)
 
-    def _answer(self, request: Request, outcome: TableOutcome, newest: Token) -> Answer:
+    def _answer(self, request: Request, outcome: TableOutcome) -> Answer:
         if not isinstance(outcome, Done):
             return outcome
-        token = Token({self._service.name: outcome.position}) if outcome.position is not None else newest
-        return Receipt(request.command_id, token)
+        positions = {self._service.name: outcome.position}
+        if outcome.recorded is not None:
+            positions[self._outbox] = outcome.recorded
+        return Receipt(request.command_id, Token(positions))
 
 
 def _fault(request: Request) -> Exception | None:

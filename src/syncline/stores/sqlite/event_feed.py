@@ -24,13 +24,15 @@ from syncline.read.maintain.schema import mirror_id
 from syncline.read.projection import Failure, Net, Projection, StoredEvent
 from syncline.rows import Published
 from syncline.stores.protocols import ReadStore
-from syncline.stores.sqlite.history import End, Place, open_history
+from syncline.stores.sqlite.history import End, Hurried, Place, open_history
 from syncline.stores.sqlite.redo import Redo, Wanted
 from syncline.stores.sqlite.replay import Replay
 from syncline.stores.sqlite.source import OPEN_TIMEOUT_S
 
 BATCH_EVENTS = 2_000
 """How many events a batch holds, or more where one append has more."""
+BATCH_BUDGET_S = 0.05
+"""After which it ends with the append that it has come to: other services of the read store wait for it."""
 SCAN_ROWS = 4_000
 REPLAY_BUDGET_S = 0.01
 SHOWN_S = 0.25
@@ -44,7 +46,8 @@ class EventFeed:
         self.service = published.service
         self.activity = ""
         self._published, self._store = published, store
-        self._history = open_history(path, timeout_s=OPEN_TIMEOUT_S)
+        at = store.checkpoint(self.service) if store.is_continued(self.service) else None
+        self._history = open_history(path, timeout_s=OPEN_TIMEOUT_S, followed_up_to=at.n if at is not None else 0)
         self._relations: dict[str, Relation] = {}
         self._letters: dict[str, DeadLetter] = {}
         self._untold: dict[str, DeadLetter] = {}
@@ -85,7 +88,7 @@ class EventFeed:
         is_idle = not events and not self._untold
         if self._redo is not None and is_idle and not self._is_to_be_shown(self._redo.replay, after.n, self._redo.comparing):
             return None
-        self._is_behind = end is not None and end.position < place.head
+        self._is_behind = False
         return self._batch(after, place, end, events)
 
     @property
@@ -169,16 +172,25 @@ class EventFeed:
         if end is None:  # what was read is as new as now, though a redo goes on
             batch = Batch(self.service, before, iter(()) if self._redo is not None else (), before, now)
         else:
+            chunks, end = self._folded(events, end)
             after = Position(place.incarnation, end.position, end.id)
-            batch = Batch(self.service, before, self._folded(events), after, now if end.position == place.head else end.at)
+            batch = Batch(self.service, before, chunks, after, now if end.position == place.head else _told_by(end, now))
+            self._is_behind = end.position < place.head
         batch.parked += self._untold.values()
         self._untold = {}
         return batch
 
-    def _folded(self, events: list[StoredEvent]) -> list[Chunk]:
+    def _folded(self, events: list[StoredEvent], end: End) -> tuple[list[Chunk], End]:
+        """What events up to `end` come to; where `rows` is slow, only those of the first appends, with the end of these."""
         nets = {table: Net() for table in self._relations}
-        failures, passed = self._projection.fold(events, nets)
-        up_to = events[-1][0]
+        first = Hurried(events, BATCH_BUDGET_S)
+        failures, passed = self._projection.fold(first, nets)
+        if first.taken < len(events):
+            begins = events[0][0]
+            end = self._history.end(begins + first.taken - 1, end)
+            more = self._projection.fold(events[first.taken : end.position - begins + 1], nets)
+            failures, passed = failures + more[0], passed + more[1]
+        up_to = end.position
         for failure in failures:
             self._tell(self._letter(failure, up_to))
         waiting: dict[str, list[StoredEvent]] = {}
@@ -201,7 +213,7 @@ class EventFeed:
                 chunks.append(Chunk(relation, rows, gone))
             if net.missing and table not in loading:  # what is not copied yet is not missing
                 self._missing[table] = self._missing.get(table, (0, None))[0] + net.missing, net.example
-        return chunks
+        return chunks, end
 
     # -- streams that are held back ------------------------------------------------------------------------------------
 
@@ -311,3 +323,8 @@ class EventFeed:
         if self._redo is not None:
             self._redo.close()
             self._redo, self._renewed = None, None
+
+
+def _told_by(end: End, now: float) -> float | None:
+    """How new a batch is that ends before the log does: as its last event; a time to come is one of a clock that is wrong."""
+    return end.at if end.at <= now else None

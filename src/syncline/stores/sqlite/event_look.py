@@ -6,7 +6,7 @@ from syncline.messages import DeadLetter, Key, Position, Relation, Row
 from syncline.move.feed import key_of
 from syncline.read.projection import Projection
 from syncline.rows import Published
-from syncline.stores.sqlite.history import History
+from syncline.stores.sqlite.history import open_log
 from syncline.stores.sqlite.replay import Replay
 
 SCAN_ROWS = 4_000
@@ -16,7 +16,7 @@ class EventLook:
     """Of an event-sourced service: what its events make of the relations that a read store holds.
 
     `held_back` tells the streams that the store holds back and the events that were dropped; what waits behind them is left out
-    here too. `relations` are the mirrors, with their columns.
+    here too. `relations` are the mirrors, with their columns. Raises StoreError where there is no log, or one of a newer format.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class EventLook:
         relations: Sequence[Relation],
         held_back: Callable[[], tuple[Sequence[DeadLetter], frozenset[int]]],
     ) -> None:
-        self._history = History(path, read_only=True)
+        self._history = open_log(path)
         self._published, self._relations, self._held_back = published, relations, held_back
         self._state: tuple[Mapping[str, int], frozenset[int]] | None = None
         self._replay: Replay | None = None

@@ -4,10 +4,12 @@ What was once read of a log never changes, so that reads of a few milliseconds e
 """
 
 import os
-from contextlib import closing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
-from syncline.errors import SourceChanged, StoreError
+from syncline.errors import SourceChanged, StoreError, Unavailable
 from syncline.messages import Position
 from syncline.read.projection import StoredEvent
 from syncline.stores.sqlite.events import SQLiteEventLog, create_log, has_log
@@ -45,6 +47,23 @@ class End(NamedTuple):
     at: float
 
 
+class Hurried:
+    """Events one after the other, until a time is over; at least one. `taken` counts those that were."""
+
+    def __init__(self, events: Sequence[StoredEvent], budget_s: float) -> None:
+        self.taken = 0
+        self._events, self._budget_s = events, budget_s
+
+    def __iter__(self) -> Iterator[StoredEvent]:
+        clock = time.monotonic
+        until = clock() + self._budget_s
+        for event in self._events:
+            yield event
+            self.taken += 1
+            if clock() >= until:
+                return
+
+
 class History:
     """One service's event log. One thread owns it."""
 
@@ -80,12 +99,18 @@ class History:
             self.reach.seen()
             if place.head <= after:
                 return place, None, []
-            position = min(after + limit, place.head)
-            found = self.reach.connection.execute(SQL["select_end"], {"position": position}).fetchone()
-            if found is None:
-                raise self._gap(after, position)
-            end = End(*found)
+            end = self._end(min(after + limit, place.head), after)
             return place, end, self._events(after, end.position)
+
+    def end(self, position: int, within: End) -> End:
+        """Where the append ended that the event at a position belongs to, in the history that `within` was read from.
+
+        Raises SourceChanged where another one is there by now.
+        """
+        with self.reach.snapshot():
+            if self._place(within.position).proof != within.id:
+                raise SourceChanged(f"event log '{self.path}' was replaced while a batch was read; it is compared anew")
+            return self._end(position, position - 1)
 
     def events(self, after: int, up_to: int) -> list[StoredEvent]:
         """The events with `after < position <= up_to`. Raises StoreError if one is gone."""
@@ -100,9 +125,9 @@ class History:
             found = self.reach.connection.execute(SQL["select_stream"], {"stream": stream, "since": since, "up_to": up_to})
             return found.fetchall()
 
-    def renew(self, incarnation: str) -> None:
+    def renew(self, incarnation: str, *, busy_s: float = CREATE_BUSY_S) -> None:
         """Gives the log's history a name of its own, if it still has this one."""
-        with in_write(self.reach, CREATE_BUSY_S) as connection:
+        with in_write(self.reach, busy_s) as connection:
             connection.execute(SQL["renew_incarnation"], {"incarnation": incarnation})
 
     def _place(self, after: int) -> Place:
@@ -110,6 +135,12 @@ class History:
         if found is None:
             raise SourceChanged(f"event log '{self.path}' has no row in syncline_event_log any more; restore the file")
         return Place(*found)
+
+    def _end(self, position: int, after: int) -> End:
+        found = self.reach.connection.execute(SQL["select_end"], {"position": position}).fetchone()
+        if found is None:
+            raise self._gap(after, position)
+        return End(*found)
 
     def _events(self, after: int, up_to: int) -> list[StoredEvent]:
         found = self.reach.connection.execute(SQL["select_events"], {"after": after, "up_to": up_to}).fetchall()
@@ -124,16 +155,42 @@ class History:
         )
 
 
-def open_history(path: str, *, timeout_s: float) -> History:
-    """The log in the file `path`, made if there is none. Raises Unavailable, or StoreError for a log of a newer format."""
-    if not os.path.exists(path):
+def open_log(path: str) -> History:
+    """The log that there is in the file `path`, to be read. Raises Unavailable, or StoreError for a log of a newer format."""
+    with _closed_on_error(History(path, read_only=True)) as history:
+        if not history.exists():
+            raise _no_log(path, "there is nothing to compare with")
+    return history
+
+
+def open_history(path: str, *, timeout_s: float, followed_up_to: int = 0) -> History:
+    """The log in the file `path`, made if there is none.
+
+    Raises Unavailable, also for a log that was followed up to some position and is not there any more; StoreError for one of a
+    newer format.
+    """
+    if not os.path.exists(path) and not followed_up_to:
         with closing(SQLiteEventLog(path)):
             pass
-    history = History(path, read_only=False, timeout_s=timeout_s)
-    try:
+    with _closed_on_error(History(path, read_only=False, timeout_s=timeout_s)) as history:
         if not history.exists():
+            if followed_up_to:
+                raise _no_log(path, f"it was followed up to position {followed_up_to:,}")
             history.create()
+    return history
+
+
+def _no_log(path: str, why: str) -> Unavailable:
+    return Unavailable(
+        f"there is no event log in '{path}', and {why}: the file was emptied or replaced. Restore it from a backup, then say "
+        "`syncline restored SERVICE`; that alone begins a new log, without the events of before"
+    )
+
+
+@contextmanager
+def _closed_on_error(history: History) -> Iterator[History]:
+    try:
+        yield history
     except BaseException:
         history.close()
         raise
-    return history

@@ -25,7 +25,7 @@ _KNOWN: Final = "a sqlite3 connection, a SQLAlchemy Session or Connection, Djang
 
 
 class SQLiteOutbox:
-    """See `OutboxLog`. `driver` is the sqlite3 connection beneath, asked once the first statement has run."""
+    """See `OutboxLog`. `driver` is the sqlite3 connection beneath, or what knows as much; asked once a statement has run."""
 
     def __init__(self, run: Run, driver: Callable[[], Any]) -> None:
         self._run, self._driver = run, driver
@@ -82,9 +82,9 @@ class SQLiteOutbox:
 def outbox_on(connection: Any) -> SQLiteOutbox:
     """The log in the database behind this connection. Raises StoreError for what is no connection that is known."""
     if isinstance(connection, SQLiteTransaction):
-        return SQLiteOutbox(lambda sql, values: _first(connection.run(sql, values)[1]), lambda: connection.driver)
+        return SQLiteOutbox(lambda sql, values: _first(connection.run(sql, values)[1]), lambda: connection)
     if isinstance(connection, sqlite3.Connection):
-        return SQLiteOutbox(lambda sql, values: connection.execute(sql, values).fetchone(), lambda: connection)
+        return _on_sqlite3(connection)
     if hasattr(connection, "get_bind") and not hasattr(connection, "sync_session"):
         return _on_sqlalchemy(connection.connection())
     if hasattr(connection, "exec_driver_sql") and not hasattr(connection, "sync_connection"):
@@ -96,6 +96,15 @@ def outbox_on(connection: Any) -> SQLiteOutbox:
             f"{type(connection).__name__} is async; record within `await session.run_sync(lambda it: outbox.record(it, event))`"
         )
     raise StoreError(f"{type(connection).__name__} is no connection that an outbox knows; give it {_KNOWN}")
+
+
+def _on_sqlite3(connection: sqlite3.Connection) -> SQLiteOutbox:
+    def run(sql: str, values: Sequence[object]) -> Any:
+        cursor = connection.cursor()
+        cursor.row_factory = None  # rows are the caller's to shape, but not these
+        return cursor.execute(sql, values).fetchone()
+
+    return SQLiteOutbox(run, lambda: connection)
 
 
 def _on_sqlalchemy(connection: Any) -> SQLiteOutbox:

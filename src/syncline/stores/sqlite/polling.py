@@ -5,7 +5,8 @@ held, in one snapshot, so its batch is exact whatever happened before. Where the
 would lock its owner out: the ranges are then read one by one, and the sweep counts only if nobody committed from its first range
 to its last; after some torn attempts one snapshot is taken all the same. With a `changed_at` column, sweeps between the full ones
 read only rows whose time is not before the newest one of the sweep before last; they miss deletions, and are declared inexact.
-A token names the next sweep not yet begun: its number is stored in the read store before the sweep's snapshot opens.
+A token names the next sweep not yet begun: its number is stored in the read store before the sweep's snapshot opens. Where the
+service handles commands it counts them in groups, and the token of a command names that count: see `group_count`.
 """
 
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from syncline.errors import StoreError
 from syncline.messages import Batch, Chunk, Key, Position, Relation, Row, Scalar
 from syncline.move.feed import Held
+from syncline.stores.sqlite.group_count import SWEEPS, counted, is_same_group, sweep_number
 from syncline.stores.sqlite.keyless import Keyless
 from syncline.stores.sqlite.reach import FETCH_ROWS, Reach
 from syncline.stores.sqlite.source import OPEN_TIMEOUT_S, describe, has_columns, source_errors
@@ -52,6 +54,7 @@ class PollingFeed:
         self._next_at = self._full_at = 0.0
         self._horizons: dict[str, list[Scalar]] = {}
         self._is_wanted = True
+        self._place: Position | None = None
         self.activity = ""
 
     def follow(self, relations: Sequence[Relation]) -> None:
@@ -71,22 +74,23 @@ class PollingFeed:
         self._reach.forget()
 
     def start(self) -> Position:
-        return Position(self._incarnation, 0)
+        place = self._counted()
+        return Position(place.incarnation if place is not None else self._incarnation, 0)
 
     def read(self, after: Position) -> Batch | None:
         self._reach.changed()
         if self._reach.is_locked:
             return None
         now = time.monotonic()
-        number = after.n + 1 if after.incarnation == self._incarnation else 1
-        is_full = self._changed_at is None or now >= self._full_at or after.incarnation != self._incarnation
-        self._begin(number)
+        position = self._next(after)
+        is_full = self._changed_at is None or now >= self._full_at or not is_same_group(after, position)
+        self._begin(position.n)
         self._is_wanted = False
         self._next_at = now + self._every_s
         if is_full:
             self._full_at = now + self._full_every_s
         batch = Batch(self.service, after, (), exact=is_full)
-        batch.chunks = self._sweep(batch, Position(self._incarnation, number), is_full)
+        batch.chunks = self._sweep(batch, position, is_full)
         return batch
 
     @property
@@ -105,7 +109,7 @@ class PollingFeed:
         raise StoreError(f"'{self.service}' is polled: its newest position is only known to the relay that sweeps it")
 
     def changed(self) -> bool:
-        return self._is_wanted or time.monotonic() >= self._next_at
+        return self._is_wanted or time.monotonic() >= self._next_at or (self._place is not None and self._has_new_group())
 
     def want(self) -> None:
         """Makes the next sweep begin now, and be a full one: a token waits for it."""
@@ -125,6 +129,26 @@ class PollingFeed:
         self._reach.close()
 
     # -- one sweep -----------------------------------------------------------------------------------------------------
+
+    def _next(self, after: Position) -> Position:
+        """Where the sweep that begins now leads. Raises StoreError where that would be behind the one before."""
+        place = self._place = self._counted()
+        if place is None:
+            return Position(self._incarnation, after.n + 1 if after.incarnation == self._incarnation else 1)
+        if after.incarnation == place.incarnation and after.n // SWEEPS > place.n // SWEEPS:
+            raise StoreError(
+                f"database '{self._reach.path}' counts {place.n // SWEEPS} groups of commands, and {after.n // SWEEPS} were seen "
+                f"before: it was put back from a backup; say so with `syncline restored {self.service}`, and it goes on"
+            )
+        return Position(place.incarnation, sweep_number(after, place))
+
+    def _has_new_group(self) -> bool:
+        """Whether commands were handled since the last sweep began: their tokens wait for the next one."""
+        return self._reach.changed() and not self._reach.is_locked and self._counted() != self._place
+
+    def _counted(self) -> Position | None:
+        with self._reach.snapshot():
+            return counted(self._reach.connection)
 
     def _sweep(self, batch: Batch, after: Position, is_full: bool) -> Iterator[Chunk]:
         with source_errors(self._reach.path):

@@ -282,6 +282,11 @@ class SQLiteReadStore:
         row = self._run("select_checkpoint", service=service).fetchone()
         return None if row is None or row[0] is None else Position(*row)
 
+    def is_continued(self, service: str) -> bool:
+        """Whether the checkpoint is one of the capture by which the service is followed now."""
+        row = self._run("select_incarnation", service=service).fetchone()
+        return row is not None and row[0] == row[1]
+
     def start(self, service: str, position: Position, read_at: float) -> None:
         """Begins to follow a service of which nothing is held yet."""
         with translated(self.path), self._transaction():
@@ -353,7 +358,7 @@ class SQLiteReadStore:
         with translated(self.path), self._transaction():
             self._engine.recompute(table, keys)
 
-    def _move(self, service: str, position: Position, read_at: float, *, exact: bool) -> None:
+    def _move(self, service: str, position: Position, read_at: float | None, *, exact: bool) -> None:
         is_new = self._incarnations.get(service) != position.incarnation
         before = self._run("select_incarnation", service=service).fetchone() if is_new else None
         moved = self._run(

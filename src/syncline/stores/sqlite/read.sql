@@ -120,9 +120,9 @@ SELECT capture, made_by, incarnation, past, superseded FROM syncline_feed WHERE 
 UPDATE syncline_feed SET made_by = :made_by, past = :past, superseded = :superseded WHERE service = :service
 
 -- move_checkpoint --
--- Moves a checkpoint with the rows it belongs to.
+-- Moves a checkpoint with the rows it belongs to; where their age is not known, they are not older than those before.
 UPDATE syncline_feed
-   SET incarnation = :incarnation, n = :n, proof = :proof, read_at = :read_at, exact = :exact
+   SET incarnation = :incarnation, n = :n, proof = :proof, read_at = coalesce(:read_at, read_at), exact = :exact
  WHERE service = :service
 
 -- set_read_at --

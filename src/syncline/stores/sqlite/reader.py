@@ -5,6 +5,7 @@ Never writes, never waits for the relay, and is never waited for by it.
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from syncline.stores.sqlite.mirror import rows_between
 from syncline.stores.sqlite.parked import parked_keys
 from syncline.stores.sqlite.tables import quoted
 from syncline.stores.statements import load_statements
+
+MADE_POLL_S = 0.01
 
 _SQL = load_statements("syncline.stores.sqlite", "read.sql")
 
@@ -196,6 +199,17 @@ class SQLiteReader:
 
     def _run(self, statement: str, /, **values: object) -> sqlite3.Cursor:
         return self._connection.execute(_SQL[statement], values)
+
+
+def open_reader(path: str, until: float) -> SQLiteReader:
+    """A reading connection to a store that may only be made now: waited for until a time of the monotonic clock."""
+    while True:
+        try:
+            return SQLiteReader(path)
+        except Unavailable:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(MADE_POLL_S)
 
 
 def _feed(row: tuple[Any, ...]) -> FeedRow:

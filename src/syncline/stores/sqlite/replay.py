@@ -15,13 +15,16 @@ from syncline.move.feed import key_of
 from syncline.read.projection import Failure, Net, Projection
 from syncline.stores.sqlite.connection import CACHE_KIB
 from syncline.stores.sqlite.definitions import mirror_shape
-from syncline.stores.sqlite.history import History
+from syncline.stores.sqlite.history import History, Hurried
 from syncline.stores.sqlite.mirror import rows_of, some_rows
 from syncline.stores.sqlite.tables import Shape, bound, create_stored, listed, quoted
 
 SLICE_EVENTS = 1_000
 LAST_STEP_EVENTS = 4_000
-"""So few events are replayed at once whatever the time: who falls behind by a batch each step would never arrive."""
+LAST_STEP_S = 0.1
+"""So few events may take so long at once: who falls behind by a batch each step would never arrive."""
+SLICE_S = 0.05
+"""After which a slice ends where it is: `rows` may be slow."""
 FETCH_ROWS = 1_000
 CACHED_ROWS = 10_000
 """How many rows that changed lately wait to be written, twice: what is changed again soon is written once."""
@@ -54,12 +57,12 @@ class Replay:
         self._connection.close()
 
     def advance(self, up_to: int, budget_s: float) -> bool:
-        """Replays on for about `budget_s`; says whether `up_to` is reached."""
+        """Replays on for about `budget_s`, or LAST_STEP_S where little is left; says whether `up_to` is reached."""
         is_near = up_to - self.position <= LAST_STEP_EVENTS
-        until = time.monotonic() + budget_s
+        until = time.monotonic() + (max(budget_s, LAST_STEP_S) if is_near else budget_s)
         while self.position < up_to:
             self._slice(min(self.position + SLICE_EVENTS, up_to))
-            if time.monotonic() >= until and not is_near:
+            if time.monotonic() >= until:
                 break
         return self.position >= up_to
 
@@ -86,11 +89,12 @@ class Replay:
 
     def _slice(self, end: int) -> None:
         nets = {table: made.net for table, made in self._made.items()}
-        failures, _ = self.projection.fold(self._history.events(self.position, end), nets)
+        events = Hurried(self._history.events(self.position, end), SLICE_S)
+        failures, _ = self.projection.fold(events, nets)
         self.failures += failures
         for made in self._made.values():
             made.prove()
-        self.position = end
+        self.position += events.taken
 
 
 class _Made:

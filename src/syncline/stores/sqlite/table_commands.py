@@ -4,30 +4,26 @@ Theory of operation. All commands of a group run in one transaction, each within
 took effect is written at its end, with the place in the capture's log that contains them all. Two things reach beyond a
 savepoint: a conflict that is resolved by ROLLBACK undoes the whole transaction, so the group is run again without the command
 that met it; and a deferred constraint is checked at COMMIT, when nobody can tell whose it is, so the commands are then run one by
-one. A handler may therefore run more than once, and only what it does through its transaction counts.
+one. A handler may therefore run more than once, and only what it does through its transaction counts. A group of which anything
+was committed is never run again: where a handler got past its transaction and ended it, all are told.
 """
 
-import json
 import re
 import sqlite3
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from syncline.errors import CommandReused, Fault, InvalidDefinition, StoreError, Unavailable
 from syncline.messages import Position
 from syncline.stores.service_tables import Done, TableOutcome, TableRequest, TableSetup
+from syncline.stores.sqlite.events import create_log
+from syncline.stores.sqlite.group_count import count_group, counted, create_count
 from syncline.stores.sqlite.install import SQL as CAPTURE_SQL
 from syncline.stores.sqlite.install import is_installed, prepare, schema_known
-from syncline.stores.sqlite.transaction import SQL, SQLiteTransaction, command_error, refuse_transactions
+from syncline.stores.sqlite.service_file import open_service_file, service_errors
+from syncline.stores.sqlite.transaction import SQL, Guard, SQLiteTransaction, command_error, refuse_transactions
 from syncline.stores.sqlite.write_lock import WriteLock
-
-BUSY_TIMEOUT_S = 5.0
-CHECKPOINT_PAGES = 4_000
-WAL_TIMEOUT_S = 5.0
-RETRY_S = 0.005
 
 
 class SQLiteTables:
@@ -39,11 +35,13 @@ class SQLiteTables:
         The schema is run, whole, if the database has none of its tables. Raises InvalidDefinition for a schema that does not run
         or does not make what is published, Unavailable when the file cannot be used.
         """
-        self.path, self._setup = path, setup
-        self._connection = _open(path)
+        self.path, self._setup, self._guard = path, setup, Guard()
+        self._connection = open_service_file(path)
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        self._connection.set_authorizer(self._guard)
         self._lock = WriteLock(path)
         try:
-            with database_errors(path), self._lock.held():
+            with service_errors(path), self._lock.held():
                 _create(self._connection, path, setup)
         except BaseException:
             self.close()
@@ -51,19 +49,21 @@ class SQLiteTables:
 
     def handle(self, requests: Sequence[TableRequest]) -> list[TableOutcome]:
         """See `TableStore`."""
-        undone: dict[int, Exception] = {}
-        with database_errors(self.path), self._lock.held():
+        undone: dict[int, BaseException] = {}
+        with service_errors(self.path), self._lock.held():
             while True:
                 try:
                     return self._transact(requests, undone)
                 except _Undone as lost:
                     undone[lost.index] = lost.error
+                except _Ended as ended:
+                    return [_told(requests[ended.index], is_over=index <= ended.index) for index in range(len(requests))]
 
     def close(self) -> None:
         self._connection.close()
         self._lock.close()
 
-    def _transact(self, requests: Sequence[TableRequest], undone: dict[int, Exception]) -> list[TableOutcome]:
+    def _transact(self, requests: Sequence[TableRequest], undone: dict[int, BaseException]) -> list[TableOutcome]:
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         try:
@@ -80,13 +80,13 @@ class SQLiteTables:
     def _alone(self, request: TableRequest) -> TableOutcome:
         try:
             return self.handle([request])[0]
-        except StoreError as error:  # those before it are stored, and must be answered as such
+        except Exception as error:  # those before it are stored, and must be answered as such
             return error
 
-    def _answer_all(self, requests: Sequence[TableRequest], undone: dict[int, Exception]) -> list[TableOutcome]:
-        known = self._known([request.command_id for request in requests if not request.is_fresh])
+    def _answer_all(self, requests: Sequence[TableRequest], undone: dict[int, BaseException]) -> list[TableOutcome]:
+        known = {request.command_id: self._known(request.command_id) for request in requests if not request.is_fresh}
         new: dict[str, TableRequest] = {}
-        refused: dict[int, Exception] = dict(undone)
+        refused = dict(undone)
         for index, request in enumerate(requests):
             if index in undone:
                 continue
@@ -97,61 +97,69 @@ class SQLiteTables:
                 refused[index] = error
             elif first is None:
                 new[request.command_id] = request
-        place = self._place()
-        self._remember(new.values(), place)
+        now = Done(self._place(is_new=bool(new)), self._recorded())
+        self._remember(new.values(), now)
         return [
-            refused[index] if index in refused else Done(self._position(known.get(request.command_id), place))
+            refused[index] if index in refused else _first_time(known.get(request.command_id), now)
             for index, request in enumerate(requests)
         ]
 
-    def _carry_out(self, request: TableRequest, index: int) -> Exception | None:
+    def _carry_out(self, request: TableRequest, index: int) -> BaseException | None:
         """Runs one command's handler. Returns why it was refused, with everything that it did undone; None if it was not."""
-        run, refusal = self._connection.execute, None
+        run = self._connection.execute
+        refusal: BaseException | None = None
         run("SAVEPOINT syncline_command")
         transaction = SQLiteTransaction(self._connection)
+        self._guard.is_closed = True
         try:
             request.handler(transaction, request.command)
-        except Exception as error:
+        except BaseException as error:  # of a user's function, whatever it raises: it is this command's alone
             error.add_note(f"raised while service '{self._setup.service}' handled {request.name}")
             refusal = error
         finally:
+            self._guard.is_closed = False
             transaction.end()
         if transaction.failure is not None:
             raise transaction.failure
-        if not self._connection.in_transaction:
+        if transaction.is_undone:
             raise _Undone(index, refusal or _swallowed(request))
-        if refusal is not None:
-            run("ROLLBACK TO syncline_command")
-        run("RELEASE syncline_command")
+        try:
+            if refusal is not None:
+                run("ROLLBACK TO syncline_command")
+            run("RELEASE syncline_command")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname == "SQLITE_ERROR":  # the savepoint is gone
+                raise _Ended(index) from error
+            raise
         return refusal
 
-    def _known(self, command_ids: list[str]) -> "dict[str, _Known]":
-        if not command_ids:
-            return {}
-        rows = self._connection.execute(SQL["select_commands"], (json.dumps(command_ids),)).fetchall()
-        return {
-            command_id: _Known(name, digest, Position(incarnation, n) if incarnation is not None else None)
-            for command_id, name, digest, incarnation, n in rows
-        }
+    def _known(self, command_id: str) -> "_Known | None":
+        found = self._connection.execute(SQL["select_command"], (command_id,)).fetchone()
+        return _Known(found[0], found[1], Done(Position(*found[2:4]), _position(*found[4:]))) if found is not None else None
 
-    def _place(self) -> Position | None:
-        """Where the capture's log stands now; its tables are made where nobody follows, so that there is such a place."""
+    def _place(self, *, is_new: bool) -> Position:
+        """Where the capture's log stands now; its tables are made where nobody follows, so that there is such a place.
+
+        Where the capture keeps no log, the count of groups; `is_new` says that there is one more.
+        """
         if not self._setup.is_logged:
-            return None
+            if is_new:
+                count_group(self._connection)
+            place = counted(self._connection)
+            assert place is not None, "it was made when the database was opened"
+            return place
         if not is_installed(self._connection):
             prepare(self._connection)
         incarnation, _, head, _ = self._connection.execute(CAPTURE_SQL["select_place"], {"after": 0}).fetchone()
         return Position(incarnation, head)
 
-    def _position(self, known: "_Known | None", place: Position | None) -> Position | None:
-        """The first receipt's position; where that is of a history that is gone, today's, which contains the command as well."""
-        if known is None or known.place is None:
-            return place
-        is_gone = place is not None and place.incarnation != known.place.incarnation
-        return place if is_gone else known.place
+    def _recorded(self) -> Position | None:
+        """Where the log of the outbox stands now, if there is one."""
+        return Position(*self._connection.execute(SQL["select_recorded"]).fetchone()) if self._setup.has_outbox else None
 
-    def _remember(self, requests: Iterable[TableRequest], place: Position | None) -> None:
-        where = (place.incarnation, place.n) if place is not None else (None, None)
+    def _remember(self, requests: Iterable[TableRequest], done: Done) -> None:
+        recorded = (done.recorded.incarnation, done.recorded.n) if done.recorded is not None else (None, None)
+        where = (done.position.incarnation, done.position.n, *recorded)
         rows = [(request.command_id, request.name, request.digest, *where) for request in requests]
         self._connection.executemany(SQL["insert_command"], rows)
 
@@ -166,14 +174,49 @@ class _Known(NamedTuple):
 
     name: str
     digest: int
-    place: Position | None
+    done: Done
+
+
+def _first_time(known: _Known | None, now: Done) -> Done:
+    """What the first receipt said; a position of a history that is gone is today's, which contains the command as well."""
+    if known is None:
+        return now
+    then = known.done
+    is_gone = then.position.incarnation != now.position.incarnation
+    recorded = now.recorded
+    if recorded is not None and then.recorded is not None and then.recorded.incarnation == recorded.incarnation:
+        recorded = then.recorded
+    return Done(now.position if is_gone else then.position, recorded)
+
+
+def _position(incarnation: str | None, n: int | None) -> Position | None:
+    return Position(incarnation, n) if incarnation is not None and n is not None else None
 
 
 class _Undone(Exception):
     """The database undid the whole transaction for the sake of one command."""
 
-    def __init__(self, index: int, error: Exception) -> None:
+    def __init__(self, index: int, error: BaseException) -> None:
         self.index, self.error = index, error
+
+
+class _Ended(Exception):
+    """A handler ended the whole transaction by itself, and committed what was done up to then."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def _told(culprit: TableRequest, *, is_over: bool) -> StoreError:
+    who = (
+        f"the handler of {culprit.name} (command id '{culprit.command_id}') ended the transaction of its group, which it must not"
+    )
+    if not is_over:
+        return Unavailable(f"{who}; this command of the group was not carried out, send it again")
+    return StoreError(
+        f"{who}: what it and the commands before it in the group did is stored, but not that they did it, so that any of them "
+        "sent again takes effect twice; look at the tables first, and mend the handler"
+    )
 
 
 def _swallowed(request: TableRequest) -> Exception:
@@ -195,39 +238,6 @@ def statements_of(script: str) -> list[str]:
     return [*found, rest.strip()] if rest.strip() else found
 
 
-def _open(path: str) -> sqlite3.Connection:
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise Unavailable(f"there is no folder '{folder}' for the service's database; make it, or place the service elsewhere")
-    with database_errors(path):
-        connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=512, check_same_thread=False
-        )
-        try:
-            _use_wal_if_new(connection)
-            # FULL where there is a write-ahead log; with a rollback journal it makes the journal's removal durable, too.
-            connection.execute("PRAGMA synchronous = EXTRA")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-def _use_wal_if_new(connection: sqlite3.Connection) -> None:
-    """Two processes that make one database meet here, and SQLite does not wait by itself for a change of the journal mode."""
-    until = time.monotonic() + WAL_TIMEOUT_S
-    while connection.execute("PRAGMA page_count").fetchone()[0] == 0:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > until:
-                raise
-        time.sleep(RETRY_S)
-
-
 def _create(connection: sqlite3.Connection, path: str, setup: TableSetup) -> None:
     made = _tables_made_by(setup)
     connection.execute("BEGIN IMMEDIATE")
@@ -237,6 +247,10 @@ def _create(connection: sqlite3.Connection, path: str, setup: TableSetup) -> Non
                 for statement in statements_of(setup.schema):
                     connection.execute(statement)
             connection.execute(SQL["create_command"])
+            if not setup.is_logged:
+                create_count(connection)
+            if setup.has_outbox:
+                create_log(connection, path)
         missing = [name for name in setup.publishes if name.lower() not in _tables(connection)]
         if missing:
             raise _invalid(setup, f"database '{path}' has no table '{missing[0]}', which is published; {_advice(setup, made)}")
@@ -251,7 +265,10 @@ def _create(connection: sqlite3.Connection, path: str, setup: TableSetup) -> Non
 
 def _tables_made_by(setup: TableSetup) -> set[str]:
     """The tables of the schema, found by running it on an empty database. Raises InvalidDefinition where it does not run."""
+    guard = Guard()
+    guard.is_closed = True
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as trial:
+        trial.set_authorizer(guard)
         for statement in statements_of(setup.schema):
             refuse_transactions(statement)
             try:
@@ -277,28 +294,3 @@ def _advice(setup: TableSetup, made: set[str]) -> str:
 
 def _invalid(setup: TableSetup, message: str) -> InvalidDefinition:
     return InvalidDefinition([Fault("", 0, f"service '{setup.service}': {message}")])
-
-
-@contextmanager
-def database_errors(path: str) -> Iterator[None]:
-    """Turns the driver's errors into Unavailable and StoreError, which say what to do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "") or ""
-        for prefix, advice in _ADVICE.items():
-            if name.startswith(prefix):
-                raise Unavailable(f"database '{path}': {error}; {advice}") from error
-        if name == "SQLITE_NOTADB":
-            raise StoreError(f"database '{path}': the file is no SQLite database; place the service in another file") from error
-        raise StoreError(f"database '{path}': {error}; nothing was stored") from error
-
-
-_ADVICE = {
-    "SQLITE_BUSY": "another program holds it; nothing was stored, send again",
-    "SQLITE_LOCKED": "another program holds it; nothing was stored, send again",
-    "SQLITE_FULL": "make room on the disk; nothing was stored, send again",
-    "SQLITE_IOERR": "the disk failed; nothing was stored, send again",
-    "SQLITE_CANTOPEN": "check that the folder exists and may be written to",
-    "SQLITE_READONLY": "make the file and its folder writable for this user",
-}

@@ -1,4 +1,8 @@
-"""The transaction that a handler of a table service gets. The handler cannot end it, and cannot use it once it has returned."""
+"""The transaction that a handler of a table service gets. The handler cannot end it, and cannot use it once it has returned.
+
+Who runs handlers installs `Guard` on the connection: SQLite asks it about each statement that is prepared, however it is spelled
+and whoever prepares it. One that was prepared before (the store's own) is not asked about again, but is known by its first word.
+"""
 
 import re
 import sqlite3
@@ -30,13 +34,26 @@ _OF_THE_DATABASE = (
 )
 
 
+class Guard:
+    """Says no to every statement that begins or ends a transaction or savepoint while `is_closed`. An authorizer of SQLite."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def __call__(self, action: int, *_: object) -> int:
+        is_refused = self.is_closed and action in (sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT)
+        return sqlite3.SQLITE_DENY if is_refused else sqlite3.SQLITE_OK
+
+
 class SQLiteTransaction:
-    """See `Transaction`. `failure` is an error of the database itself, which no command is to blame for."""
+    """See `Transaction`. `failure` is an error of the database itself, which no command is to blame for; `is_undone` says that a
+    statement made the database undo the whole transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._is_over = False
         self.failure: sqlite3.Error | None = None
+        self.is_undone = False
 
     def execute(self, sql: str, parameters: object = None) -> int:
         self._refuse_if_over()
@@ -61,6 +78,7 @@ class SQLiteTransaction:
             cursor = self._connection.execute(sql, _values(parameters))
             return cursor, cursor.fetchall()
         except sqlite3.Error as error:
+            self.is_undone = not self._connection.in_transaction
             if (getattr(error, "sqlite_errorname", "") or "").startswith(_OF_THE_DATABASE):
                 self.failure = error
             raise command_error(error, sql) from error
@@ -68,8 +86,9 @@ class SQLiteTransaction:
             raise StoreError(f"a value cannot be stored: {error}; in: {_shown(sql)}") from error
 
     @property
-    def driver(self) -> sqlite3.Connection:
-        return self._connection
+    def in_transaction(self) -> bool:
+        """As a sqlite3 connection says it."""
+        return self._connection.in_transaction
 
     def end(self) -> None:
         """Nothing can be done through it from now on."""
@@ -88,16 +107,23 @@ def refuse_transactions(sql: str) -> None:
     match = _FIRST_WORD.match(sql)
     word = match[1].upper() if match else ""
     if word in _ENDS_IT:
-        message = (
-            f"{word} is not for a handler or a schema: the transaction is committed once for a whole group of commands, and "
-            "undone for this one alone when its handler raises; leave the statement out, and raise Rejected to undo"
-        )
-        raise InvalidDefinition([Fault("", 0, message)])
+        raise _not_for_a_handler(word)
 
 
-def command_error(error: sqlite3.Error, sql: str = "") -> Rejected | StoreError:
-    """The driver's error of one statement in words: Rejected for a constraint, StoreError for anything else."""
+def _not_for_a_handler(what: str) -> InvalidDefinition:
+    message = (
+        f"{what} is not for a handler or a schema: the transaction is committed once for a whole group of commands, and "
+        "undone for this one alone when its handler raises; leave the statement out, and raise Rejected to undo"
+    )
+    return InvalidDefinition([Fault("", 0, message)])
+
+
+def command_error(error: sqlite3.Error, sql: str = "") -> Rejected | StoreError | InvalidDefinition:
+    """The driver's error of one statement in words: Rejected for a constraint, InvalidDefinition for what a `Guard` refused,
+    StoreError for anything else."""
     name = getattr(error, "sqlite_errorname", "") or ""
+    if name == "SQLITE_AUTH":
+        return _not_for_a_handler(_shown(sql).lstrip("\ufeff"))
     if not name.startswith("SQLITE_CONSTRAINT"):
         return StoreError(f"{error}; in: {_shown(sql)}" if sql else str(error))
     subject = str(error).partition("constraint failed: ")[2]
