@@ -38,6 +38,17 @@ def is_over(process: Process, within_s: float) -> bool:
     return process.returncode is not None
 
 
+def _is_free(path: Path) -> bool:
+    """Whether anyone can write to a database within a moment."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as db:
+        try:
+            db.execute("BEGIN EXCLUSIVE")  # without a write-ahead log whoever reads keeps a commit waiting, too
+        except sqlite3.OperationalError:
+            return False
+        db.execute("ROLLBACK")
+    return True
+
+
 def is_readable(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
@@ -125,6 +136,19 @@ class Bank:
         return dict(json.loads(text.splitlines()[-1]))
 
     # -- looking at the store ------------------------------------------------------------------------------------------
+
+    def pause(self, run: "Run") -> None:
+        """Stops a relay at a moment when it locks no database: with a lock in hand it would keep everyone waiting."""
+        files = [self.store, *(self.folder / f"{name}.db" for name in bank.CAPTURES)]
+
+        def is_paused() -> bool:
+            run.process.send_signal(signal.SIGSTOP)
+            if all(map(_is_free, files)):
+                return True
+            run.process.send_signal(signal.SIGCONT)
+            return False
+
+        wait_until(is_paused, "the relay is stopped without a lock")
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of the read store by plain SQL; none while the store or the table is not there."""
