@@ -97,7 +97,8 @@ class DeadLetter:
     """A stream of a service whose events could not be made rows: it is held back from the event at `position` on.
 
     `keys` are the rows that depend on it, as pairs of relation name and key: those that its earlier events made, and those that
-    the events held back would touch. `error` is why; `since` is seconds since 1970.
+    the events held back would touch. `error` is why; `since` is seconds since 1970. Until it is settled, relations may hold rows
+    of what waits: the service's rows are still to be made anew.
     """
 
     service: str
@@ -107,6 +108,7 @@ class DeadLetter:
     error: str
     since: float
     keys: frozenset[tuple[str, Key]] = frozenset()
+    is_settled: bool = True
 
 
 @dataclass(slots=True)

@@ -217,6 +217,12 @@ def test_a_log_that_is_put_back_is_followed_as_it_is_then(rng: random.Random, ma
     tell(rng, may_fail=may_fail, may_restore=True)
 
 
+@pytest.mark.parametrize("seed", [100492, 200322, 200590])
+def test_stories_end_well_that_once_did_not(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.projection.test_following.note", lambda _: None)
+    tell(random.Random(seed), may_fail=True, may_restore=False)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @settings(max_examples=3_000, deadline=None)

@@ -31,8 +31,8 @@ def read_dead_letters(connection: sqlite3.Connection, *, with_keys: bool = True)
         return []
     rows = connection.execute(_SQL["select_dead_letters"])
     return [
-        DeadLetter(service, stream, position, event, error, since, _load_keys(keys) if with_keys else frozenset())
-        for service, stream, position, event, error, since, keys in rows
+        DeadLetter(service, stream, position, event, error, since, _load_keys(keys) if with_keys else frozenset(), bool(settled))
+        for service, stream, position, event, error, since, keys, settled in rows
     ]
 
 
@@ -144,6 +144,7 @@ class HeldBack:
             error=letter.error,
             since=letter.since,
             keys=_dump_keys(letter.keys),
+            settled=letter.is_settled,
         )
 
     def _drop(self, service: str, stream: str, held_at: int | None) -> None:

@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS syncline_dead_letter (
   error TEXT NOT NULL,
   since REAL NOT NULL,
   keys TEXT NOT NULL,         -- the rows that depend on the stream, as JSON: by relation, its keys
+  settled INTEGER NOT NULL,   -- 0: rows of what waits may be held, until the service's rows were made anew
   PRIMARY KEY (service, stream)
 ) WITHOUT ROWID
 
@@ -33,14 +34,14 @@ SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'syncline_mar
 
 -- select_dead_letters --
 -- Every stream that is held back, those longest held first.
-SELECT service, stream, position, event, error, since, keys
+SELECT service, stream, position, event, error, since, keys, settled
   FROM syncline_dead_letter
  ORDER BY since, service, position
 
 -- upsert_dead_letter --
 -- A stream that is held back from now on, or again, or with more rows that depend on it.
-INSERT OR REPLACE INTO syncline_dead_letter (service, stream, position, event, error, since, keys)
-VALUES (:service, :stream, :position, :event, :error, :since, :keys)
+INSERT OR REPLACE INTO syncline_dead_letter (service, stream, position, event, error, since, keys, settled)
+VALUES (:service, :stream, :position, :event, :error, :since, :keys, :settled)
 
 -- delete_dead_letter --
 -- A stream that is followed again.

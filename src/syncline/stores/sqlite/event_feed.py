@@ -70,6 +70,8 @@ class EventFeed:
         self._letters = {letter.stream: letter for letter in self._store.dead_letters(self.service)}
         held = {stream: letter.position for stream, letter in self._letters.items()}
         self._projection = Projection(self._published, relations, held=held, dropped=self._store.dropped(self.service))
+        if not all(letter.is_settled for letter in self._letters.values()):
+            self._wanted.relations |= set(self._relations)  # whoever followed before did not come to it
         self._is_behind = True
 
     def start(self) -> Position:
@@ -132,6 +134,8 @@ class EventFeed:
         self._hold_back(self._copy, at.n)
         if not is_there:
             self._is_to_be_shown(self._copy, at.n, None)
+            return [], False
+        if self._untold:  # what waits is stored before rows without it are: nobody may ever take them for whole
             return [], False
         self.activity = ""
         return self._copy.scan(relation, after, SCAN_ROWS)
@@ -234,9 +238,10 @@ class EventFeed:
 
         Batches may have brought rows of it, or of what waits behind it: of relations that are not `redone` these are undone.
         """
+        is_settled = set(self._relations) <= set(redone)
         for failure in found.failures:
-            self._tell(self._letter(failure, up_to))
-        if found.failures and not set(self._relations) <= set(redone):
+            self._tell(replace(self._letter(failure, up_to), is_settled=is_settled))
+        if found.failures and not is_settled:
             self._wanted.relations |= set(self._relations)
         found.failures.clear()
 
@@ -275,6 +280,12 @@ class EventFeed:
         """The batch that brings what a redo chose, at exactly the position of both."""
         failed = {failure.stream: failure.position for failure in redo.replay.failures}
         tried = {stream: redo.letters[stream].position for stream in redo.wanted.streams}
+        # What a batch held back meanwhile and the replay did not: it was tried, too, and its rows are among those made anew.
+        since = {stream: each.position for stream, each in self._letters.items() if stream not in {**redo.letters, **failed}}
+        if set(self._relations) <= redo.wanted.relations:
+            tried.update(since)
+        elif since:
+            self._wanted.relations |= set(self._relations)
         redo.choose_streams({**failed, **tried})
         if failed or tried:
             self._drop_copy()  # it was made with other streams held back
