@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from syncline.check import CheckReport, ViewReport, check_config
 from syncline.commanding import Commands
-from syncline.composing import Writing, compose
+from syncline.composing import compose
 from syncline.config import Config, ReadModelConfig
 from syncline.definitions import View
 from syncline.errors import NotFound, NotReady, Unavailable
@@ -59,11 +60,7 @@ class App:
         self._followers = {
             model.name: Follower(model, self._services, self._wakes[model.name]) for model in self.config.read_models
         }
-
-        def opened(writing: Writing) -> Any:
-            return open_handler(writing, clock)
-
-        self._commands = Commands(composed.writing, opened, self._wake_relays)
+        self._commands = Commands(composed.writing, partial(open_handler, clock=clock), self._wake_relays)
 
     def __enter__(self) -> "App":
         return self

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from syncline.config import Config, ReadModelConfig, ServiceConfig, service_name_fault
+from syncline.config import Config, ReadModelConfig, ServiceConfig, service_name_fault, services_mentioned
 from syncline.definitions import ForeignService, View
 from syncline.errors import Fault, InvalidDefinition
 from syncline.places import Events, Placed, Polling, SQLite, Triggers
@@ -106,7 +106,7 @@ def _read_models(
     for database, its in views.items():
         _refuse_repeated("view", [view.name for view in its], faults)
         model = models.get(database) or ReadModelConfig(_model_name(database, models.values()), database, ())
-        models[database] = replace(model, views=tuple(its), services=_mentioned(its, services))
+        models[database] = replace(model, views=tuple(its), services=services_mentioned(its, services))
     for database, model in models.items():
         owner = next((service.name for service in services if service.database == database), None)
         if owner is not None:
@@ -116,11 +116,6 @@ def _read_models(
         if fault := name_fault(model.name):
             faults.append(Fault("", 0, f"read store '{database}': a read model is named after its file: {fault}; rename it"))
     return tuple(models.values())
-
-
-def _mentioned(views: Iterable[ParsedView], services: Sequence[ServiceConfig]) -> tuple[str, ...]:
-    named = {word.lower() for view in views for word in re.findall(r"(\w+)[\"`\]]?\s*\.", view.sql)}
-    return tuple(service.name for service in services if service.name in named)
 
 
 def _model_name(database: str, others: Iterable[ReadModelConfig]) -> str:

@@ -7,7 +7,7 @@ databases are there and hold the tables is found by `App.check`.
 import glob
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,12 @@ def load_config(path: str | Path) -> Config:
         own_first = sorted(source.faults, key=lambda fault: (fault.file != source.file, fault.file, fault.line))
         raise InvalidDefinition(own_first)
     return Config(source.file, services, read_models)
+
+
+def services_mentioned(views: Iterable[View], services: Iterable[ServiceConfig]) -> tuple[str, ...]:
+    """The names of those services that the views' text mentions before a dot."""
+    named = {word.lower() for view in views for word in re.findall(r"(\w+)[\"`\]]?\s*\.", view.sql)}
+    return tuple(service.name for service in services if service.name in named)
 
 
 def default_names(path: str | Path) -> tuple[list[str], list[str]]:
@@ -197,9 +203,7 @@ def _read_model(source: TomlSource, name: str, services: tuple[ServiceConfig, ..
     source.refuse_unknown(path, _READ_MODEL_KEYS, "key")
     database = _database(source, (*path, "database"), '"sqlite:///read.db"')
     views = _views(source, (*path, "views"))
-    named = {word.lower() for view in views for word in re.findall(r"(\w+)[\"`\]]?\s*\.", view.sql)}
-    mentioned = tuple(service.name for service in services if service.name in named)
-    return ReadModelConfig(name, database or "", views, mentioned, source.lines.line_of(path))
+    return ReadModelConfig(name, database or "", views, services_mentioned(views, services), source.lines.line_of(path))
 
 
 def _views(source: TomlSource, path: tuple[str, ...]) -> tuple[View, ...]:

@@ -63,9 +63,6 @@ class TableHandler:
         found = {index: self._answer(request, outcome) for (index, request), outcome in zip(asked, outcomes, strict=True)}
         return [answers[index] if index in answers else found[index] for index in range(len(requests))]
 
-    def statistics(self) -> Mapping[str, Any]:
-        return {}
-
     def close(self) -> None:
         self._store.close()
 
