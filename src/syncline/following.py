@@ -246,4 +246,4 @@ def settle(relay: Relay) -> None:
 
 
 def _has_reached(position: Position | None, head: Position) -> bool:
-    return position is not None and position.incarnation == head.incarnation and position.n >= head.n
+    return position is not None and position.reaches(head)

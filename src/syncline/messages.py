@@ -8,7 +8,7 @@ import binascii
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from syncline.errors import InvalidToken
@@ -34,7 +34,8 @@ class Relation:
 
     `columns` are in the order rows travel in. `key` names some of them. `unique` holds further sets of
     columns that the source keeps unique (only those without expressions or predicates). `is_rowid_key`
-    says that the one key column is the source's 64-bit integer row number.
+    says that the one key column is the source's 64-bit integer row number. `dialect` is the kind of database in whose words
+    the columns' types are given, `origin` the schema that the table is in there ("" where it need not be named).
     """
 
     service: str
@@ -43,6 +44,8 @@ class Relation:
     key: tuple[str, ...]
     unique: tuple[tuple[str, ...], ...] = ()
     is_rowid_key: bool = False
+    dialect: str = "sqlite"
+    origin: str = ""
 
     @property
     def name(self) -> str:
@@ -63,20 +66,27 @@ class Relation:
         wanted = {*names, *self.key}
         kept = tuple(column for column in self.columns if column.name in wanted)
         unique = tuple(columns for columns in self.unique if set(columns) <= wanted)
-        return Relation(self.service, self.table, kept, self.key, unique, self.is_rowid_key)
+        return replace(self, columns=kept, unique=unique)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in one feed. `n` rises strictly within one `incarnation` of the source.
+    """A place in one feed. `n` never falls within one `incarnation` of the source.
 
     `proof` is a random value that the source holds at this place; a source that shows another value
-    there is not the one this position was read from (restored, copied). Opaque outside the capture.
+    there is not the one this position was read from (restored, copied). What is numbered up to `n` is contained, but for the
+    numbers in `open`: PostgreSQL's transactions, which end in another order than they are numbered. Opaque outside the capture.
     """
 
     incarnation: str
     n: int
     proof: int = 0
+    open: tuple[int, ...] = ()
+
+    def reaches(self, other: "Position") -> bool:
+        """Whether all that `other` contains is contained in this position of the same incarnation."""
+        is_far_enough = self.n >= other.n and all(number > other.n or number in other.open for number in self.open)
+        return self.incarnation == other.incarnation and is_far_enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +154,7 @@ class Token:
     def __str__(self) -> str:
         """One printable word without spaces; `parse_token` reads it back and notices any damage."""
         body = json.dumps(
-            {service: [at.incarnation, at.n] for service, at in sorted(self.positions.items())},
+            {service: [at.incarnation, at.n, *at.open] for service, at in sorted(self.positions.items())},
             separators=(",", ":"),
         ).encode()
         packed = zlib.crc32(body).to_bytes(4, "big") + body
@@ -200,4 +210,4 @@ def parse_token(text: str) -> Token:
     if zlib.crc32(body).to_bytes(4, "big") != checksum:
         raise InvalidToken(text, "its checksum does not match")
     vector = json.loads(body)
-    return Token({service: Position(incarnation, n) for service, (incarnation, n) in vector.items()})
+    return Token({service: Position(incarnation, n, open=tuple(open_)) for service, (incarnation, n, *open_) in vector.items()})

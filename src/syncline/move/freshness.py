@@ -98,7 +98,7 @@ def unreached(token: Token, vector: Mapping[str, Checkpoint], services: Iterable
             raise DeadToken(service, wanted.incarnation, current.incarnation)
         if wanted.incarnation in checkpoint.superseded and current.incarnation != wanted.incarnation:
             continue
-        if wanted.incarnation != current.incarnation or current.n < wanted.n:
+        if not current.reaches(wanted):
             return service
     return None
 
