@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -30,11 +30,7 @@ from syncline.read.reader import ReadResult, Wanted, read_view
 from syncline.read.verify import VerifyReport
 from syncline.services import FollowedService
 from syncline.settling import settling
-from syncline.stores.sqlite.control import Requests, is_leased
-from syncline.stores.sqlite.install import uninstall
-from syncline.stores.sqlite.reach import Reach, in_write
-from syncline.stores.sqlite.reader import SQLiteReader, open_reader
-from syncline.stores.sqlite.source import READ_TIMEOUT_S
+from syncline.stores.roles import is_postgres, read_role
 
 __all__ = ["App", "CheckReport", "Progress", "ViewReport"]
 
@@ -220,17 +216,15 @@ class App:
         found = self._service(service)
         if found.capture == "events":
             return []
-        is_identity = read_store is not None and re.fullmatch("[0-9a-f]{16}", read_store)
-        store = read_store if read_store is None or is_identity else os.path.abspath(read_store)
+        is_path = read_store is not None and not re.fullmatch("[0-9a-f]{16}", read_store) and not is_postgres(read_store)
+        store = os.path.abspath(read_store) if read_store is not None and is_path else read_store
         for model in self.config.read_models:
-            if service in model.services and store in (None, model.database) and is_leased(model.database):
+            is_meant = service in model.services and store in (None, model.database)
+            if is_meant and read_role(model.database).is_leased(model.database):
                 raise Unavailable(
                     f"a relay follows '{service}' for read model '{model.name}' and would install everything again; stop it first"
                 )
-        if found.capture != "triggers" and not Path(found.config.database).exists():
-            return []
-        with closing(Reach(found.config.database, read_only=False)) as reach, in_write(reach, READ_TIMEOUT_S) as connection:
-            return uninstall(connection, store)
+        return found.uninstall(store)
 
     def restored(self, service: str) -> str | None:
         """Says that a service's database was put back from a backup: its history gets another name, which is returned.
@@ -274,8 +268,9 @@ class App:
         token = as_token(at_least) if at_least is not None else None
         wanted = Wanted(name, key, where, token, timeout_s, max_staleness_s, limit, order_by)
         until = time.monotonic() + timeout_s
-        with closing(open_reader(model.database, until if wanted.is_waiting else 0.0)) as reader:
-            return read_view(reader, wanted, is_followed=lambda: is_leased(model.database), until=until)
+        role = read_role(model.database)
+        with closing(role.open_reader(model.database, until if wanted.is_waiting else 0.0)) as reader:
+            return read_view(reader, wanted, is_followed=lambda: role.is_leased(model.database), until=until)
 
     def token(self, service: str, *, read_model: str | None = None) -> Token:
         """The token for everything committed in `service` up to now."""
@@ -284,13 +279,14 @@ class App:
             head = found.head()
             if head is None:
                 raise NotReady(f"changes of '{service}' are not captured yet; start `syncline run`, or `syncline sync --once`")
-            return Token({service: Position(head.incarnation, head.n)})
+            return Token({service: replace(head, proof=0)})
         model = self._model_of_service(service, read_model)
-        with closing(SQLiteReader(model.database)) as reader, reader.snapshot():
+        role = read_role(model.database)
+        with closing(role.open_reader(model.database)) as reader, reader.snapshot():
             feed = next((feed for feed in reader.feeds() if feed.service == service), None)
         if feed is None or feed.checkpoint.position is None:
             raise NotReady(f"'{service}' was not polled yet; start `syncline run`, or `syncline sync --once`")
-        with closing(Requests(model.database)) as requests:
+        with closing(role.requests(model.database)) as requests:
             requests.ask("sweep", service)
         at = feed.checkpoint.position
         return Token({service: Position(at.incarnation, max(at.n, feed.checkpoint.begun) + 1)})
@@ -299,10 +295,11 @@ class App:
         """Feeds and views of every read model, and whether a relay runs."""
         feeds, views, relays = [], [], []
         for model in self.config.read_models:
-            running = is_leased(model.database)
+            role = read_role(model.database)
+            running = role.is_leased(model.database)
             heads = self._followers[model.name].heads()
             try:
-                reader = SQLiteReader(model.database)
+                reader = role.open_reader(model.database)
             except Unavailable:
                 of_feeds, of_views, holder = *unstarted_status(model, self._services), ""
             else:

@@ -8,13 +8,11 @@ from syncline.errors import Fenced, SynclineError, Unavailable
 from syncline.messages import DeadLetter, Relation
 from syncline.move.feed import Feed, Replays
 from syncline.move.relay import Relay
-from syncline.stores.sqlite.control import Request, Requests
-from syncline.stores.sqlite.definitions import load_key
-from syncline.stores.sqlite.reach import file_identity
-from syncline.stores.sqlite.read import SQLiteReadStore
+from syncline.stores.protocols import ReadStore, load_key
+from syncline.stores.roles import Request, Requests
 
 LOOK_INTERVAL_S = 0.02
-FILE_INTERVAL_S = 0.25
+IDENTITY_INTERVAL_S = 0.25
 
 
 @dataclass(slots=True)
@@ -38,21 +36,22 @@ class Replaying:
 class Attendant:
     """Answers the requests to one read store's relay. The relay's thread owns it."""
 
-    def __init__(self, store: SQLiteReadStore, relay: Relay, requests: Requests) -> None:
+    def __init__(self, store: ReadStore, relay: Relay, requests: Requests, identity: Callable[[], object]) -> None:
+        """`identity` gives another value when the store was removed or replaced."""
         self._store, self._relay, self._requests = store, relay, requests
-        self._looked_at = self._file_at = 0.0
+        self._looked_at = self._identity_at = 0.0
         self._replaying: dict[int, Replaying] = {}
         self._marking: dict[int, tuple[str, Feed]] = {}
         self._building: dict[int, tuple[str, int | None]] = {}
         self._releasing: dict[int, Releasing] = {}
-        self._file = file_identity(store.path)
+        self._identity, self._opened = identity, identity()
 
     def attend(self) -> bool:
-        """Does what was asked meanwhile; says whether there was anything. Raises Unavailable when the store's file is gone."""
+        """Does what was asked meanwhile; says whether there was anything. Raises Unavailable when the store is gone."""
         now = time.monotonic()
-        if now - self._file_at >= FILE_INTERVAL_S:
-            self._file_at = now
-            if file_identity(self._store.path) != self._file:
+        if now - self._identity_at >= IDENTITY_INTERVAL_S:
+            self._identity_at = now
+            if self._identity() != self._opened:
                 raise Unavailable(f"the read store '{self._store.path}' was removed or replaced; it is opened again")
         if now - self._looked_at < LOOK_INTERVAL_S:
             return False

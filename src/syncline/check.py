@@ -10,13 +10,10 @@ from syncline.messages import Relation
 from syncline.read.definition import Definition, define_views
 from syncline.read.maintain.plan import ViewPlan, Walk
 from syncline.read.maintain.schema import catalog_of
-from syncline.services import Described, FollowedService
-from syncline.stores.sqlite.connection import library_version
-from syncline.stores.sqlite.reach import is_locked
+from syncline.services import FollowedService
+from syncline.stores.roles import Described, dialect_of, read_role, source_role
+from syncline.stores.translation import adapted
 from syncline.trial import try_views
-
-SAFE_SQLITE = (3, 51, 3)
-"""The first SQLite in which two connections that write or checkpoint at the same moment cannot damage a WAL database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +51,24 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
         try:
             described[name] = service.look()
         except StoreError as error:
-            if is_locked(error):
+            if source_role(service.config.database).is_locked(error):
                 locked.add(name)
                 warnings.append(f"service '{name}' could not be looked at: {error}")
             else:
                 faults.append(Fault(config.path, service.config.line, str(error)))
         else:
             faults += _refused(config, service, described[name], warnings)
-    warnings += _journal_warnings(services, described)
+    warnings += [warning for found in described.values() for warning in found.warnings]
     reports: list[ViewReport] = []
     for model in config.read_models:
         if faults or locked & set(model.services):
             continue
-        relations = [relation for name in model.services for relation in described[name].relations]
-        definitions, refused = define_views(model.views, catalog_of(relations))
+        dialect = dialect_of(model.database)
+        relations = [adapted(relation, dialect) for name in model.services for relation in described[name].relations]
+        definitions, refused = define_views(model.views, catalog_of(relations, dialect))
         faults += all_faults(refused)
         captures = {name: services[name].capture for name in model.services}
-        trial = try_views(captures, [] if refused else definitions, relations)
+        trial = try_views(model, captures, [] if refused else definitions, relations)
         faults += trial.faults
         reports += [_report(model, each, relations, trial.scans.get(each.view.name, ())) for each in definitions]
     if faults:
@@ -83,12 +81,8 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
         for name, found in described.items()
         if found.is_captured and (services[name].capture != "triggers" or name not in used)
     ]
-    if library_version() < SAFE_SQLITE:
-        warnings.append(
-            f"this Python has SQLite {'.'.join(map(str, library_version()))}; before 3.51.3 two connections "
-            "that write or checkpoint at the same moment can damage a WAL database. Syncline never does that to a file, but see "
-            "that no other program writes to a read store, or use a Python with a newer SQLite"
-        )
+    databases = [service.config.database for service in services.values()] + [model.database for model in config.read_models]
+    warnings += dict.fromkeys(warning for each in databases for warning in read_role(each).warnings(each))
     published = tuple(relation.name for found in described.values() for relation in found.relations)
     return CheckReport(tuple(reports), tuple(warnings), published)
 
@@ -98,15 +92,6 @@ def _refused(config: Config, service: FollowedService, found: Described, warning
         warnings += [f"{service.name}.{table} is left out: {reason}" for table, reason in found.refused]
         return []
     return [Fault(config.path, service.config.line, reason) for _, reason in found.refused]
-
-
-def _journal_warnings(services: Mapping[str, FollowedService], described: Mapping[str, Described]) -> list[str]:
-    return [
-        f"service '{name}' is polled and keeps a rollback journal: a sweep that its owner's writes keep tearing ends by holding "
-        "them up for its whole length; `PRAGMA journal_mode = WAL`, run once in that database, avoids it"
-        for name, found in described.items()
-        if services[name].capture == "polling" and found.journal_mode != "wal"
-    ]
 
 
 def _report(model: ReadModelConfig, definition: Definition, relations: Sequence[Relation], scans: Sequence[str]) -> ViewReport:

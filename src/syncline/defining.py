@@ -9,6 +9,7 @@ from syncline.read.definition import Definition, columns_read, define_views
 from syncline.read.maintain.schema import catalog_of, mirror_id
 from syncline.read.view import View
 from syncline.stores.protocols import ReadStore
+from syncline.stores.translation import adapted, refuse_untyped
 
 
 def definer(views: Sequence[View], captures: Mapping[str, str]) -> Define:
@@ -20,9 +21,9 @@ def definer(views: Sequence[View], captures: Mapping[str, str]) -> Define:
 
     def define(store: ReadStore, relations: Mapping[str, Sequence[Relation]]) -> None:
         unreachable = set(captures) - set(relations)
-        published = [relation for each in relations.values() for relation in each]
+        published = [adapted(relation, store.dialect) for each in relations.values() for relation in each]
         stored = [relation for relation in store.relations.values() if relation.service in unreachable]
-        definitions, refused = define_views(views, catalog_of([*published, *stored]))
+        definitions, refused = define_views(views, catalog_of([*published, *stored], store.dialect))
         made = {definition.view.name for definition in definitions}
         kept = [
             definition
@@ -32,7 +33,10 @@ def definer(views: Sequence[View], captures: Mapping[str, str]) -> Define:
         if refused and not unreachable and len(made) + len(kept) < len(views):
             raise InvalidDefinition(all_faults(refused))
         wanted = [*definitions, *kept]
-        store.define(captures, wanted, mirrors_needed(store, wanted, published))
+        mirrors = mirrors_needed(store, wanted, published)
+        for mirror in mirrors:
+            refuse_untyped(mirror, store.dialect)
+        store.define(captures, wanted, mirrors)
 
     return define
 

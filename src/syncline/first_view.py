@@ -5,9 +5,10 @@ Pure text. Only joins that cannot multiply rows are made: a column of the root a
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from syncline.messages import Column, Relation
+from syncline.stores.roles import Found
 
 _TOO_COMMON = frozenset({"id", "rowid", "name", "code", "key", "uuid", "type", "number", "no", "position", "n"})
 _SQL_WORDS = """
@@ -40,14 +41,6 @@ class FirstView:
     name: str
     text: str
     joined: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A relation, and the foreign keys it declares: column, table and column of the same database (None: its key)."""
-
-    relation: Relation
-    foreign: Sequence[tuple[str, str, str | None]] = field(default_factory=tuple)
 
 
 def first_view(all_found: Sequence[Found], taken: Sequence[str] = ()) -> FirstView:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from syncline.attend import Attendant
@@ -18,10 +17,8 @@ from syncline.move.relay import Relay
 from syncline.read.reader import position_of
 from syncline.read.verify import Repair, VerifyReport, verify_store
 from syncline.services import FollowedService
-from syncline.stores.sqlite.control import Lease, Request, Requests, is_leased
-from syncline.stores.sqlite.definitions import dump_key
-from syncline.stores.sqlite.read import SQLiteReadStore
-from syncline.stores.sqlite.reader import SQLiteReader
+from syncline.stores.protocols import dump_key
+from syncline.stores.roles import Lease, Request, read_role
 
 STAND_BY_S = 0.1
 WAIT_S = 0.01
@@ -42,12 +39,13 @@ class Follower:
     def __init__(self, model: ReadModelConfig, services: Mapping[str, FollowedService], wake: threading.Event) -> None:
         """`wake` is set by whoever wrote to one of the services in this process: the relay then looks at once."""
         self.model = model
+        self._store = read_role(model.database)
         self._services = services
         self._wake = wake
 
     def run(self, stop: threading.Event, on_progress: OnProgress, on_event: OnEvent) -> None:
         """The relay, again and again until `stop`: after a fault of the store it is opened anew."""
-        model, lease = self.model, Lease(self.model.database)
+        model, lease = self.model, self._store.lease(self.model.database)
         has_run, last_error = False, ""
         try:
             while not stop.is_set():
@@ -74,7 +72,7 @@ class Follower:
 
     def sync(self, on_progress: OnProgress) -> None:
         """Catches up in the caller's thread with all that is committed now; waits for another relay where one runs."""
-        lease = Lease(self.model.database)
+        lease = self._store.lease(self.model.database)
         if not lease.acquire():
             self.wait_until_reached(None)
             return
@@ -90,14 +88,14 @@ class Follower:
         """A relay over the store, and who answers its requests. Only for the holder of the store's lease."""
         model = self.model
         captures = {name: self._services[name].capture for name in model.services}
-        store = SQLiteReadStore(model.database)
-        requests = Requests(model.database)
+        store = self._store.open_store(model.database, model.name)
+        requests = self._store.requests(model.database)
         try:
             store.take_over(f"pid {os.getpid()}")
             services = [self._services[name] for name in model.services]
             relay = Relay(store, services, definer(model.views, captures), on_event=on_event, on_progress=on_progress)
             try:
-                yield relay, Attendant(store, relay, requests)
+                yield relay, Attendant(store, relay, requests, partial(self._store.identity, model.database))
             finally:
                 relay.close()
         finally:
@@ -107,7 +105,7 @@ class Follower:
     @contextmanager
     def running(self, on_progress: OnProgress) -> Iterator[None]:
         """Makes sure that a relay runs: another process's, or for the time of the block one of this process's own."""
-        lease = Lease(self.model.database)
+        lease = self._store.lease(self.model.database)
         if not lease.acquire():
             yield
             return
@@ -138,9 +136,9 @@ class Follower:
         deadline = time.monotonic() + CATCH_UP_TIMEOUT_S
         heads: Mapping[str, Position] | None = None
         while not failures:
-            if Path(model.database).is_file():
+            if self._store.is_made(model.database):
                 try:
-                    with closing(SQLiteReader(model.database)) as reader, reader.snapshot():
+                    with closing(self._store.open_reader(model.database)) as reader, reader.snapshot():
                         feeds, views = reader.feeds(), reader.views()
                 except StoreError:
                     feeds, views = [], {}
@@ -175,7 +173,7 @@ class Follower:
     def ask(self, verb: str, argument: object) -> Any:
         """Asks the relay, and returns its answer. Raises SynclineError with the relay's reason when it could not."""
         model = self.model
-        with closing(Requests(model.database)) as requests:
+        with closing(self._store.requests(model.database)) as requests:
             number = requests.ask(verb, argument)
             while True:
                 request: Request | None = requests.find(number)
@@ -183,9 +181,9 @@ class Follower:
                     return request.answer if request is not None else None
                 if request.state == "failed":
                     raise SynclineError(str(request.answer))
-                if not is_leased(model.database):
+                if not self._store.is_leased(model.database):
                     time.sleep(STAND_BY_S * 3)
-                    if not is_leased(model.database):
+                    if not self._store.is_leased(model.database):
                         raise Unavailable(
                             f"the relay of '{model.name}' ended before it answered; start `syncline run`, then again"
                         )
@@ -195,7 +193,10 @@ class Follower:
         """Compares the read model with its services at a common cut, and tells what would mend it."""
         model = self.model
         self.wait_until_reached([])
-        with closing(SQLiteReader(model.database)) as reader, closing(Requests(model.database)) as requests:
+        with (
+            closing(self._store.open_reader(model.database)) as reader,
+            closing(self._store.requests(model.database)) as requests,
+        ):
             looks = {}
 
             def begun(name: str) -> int:

@@ -34,8 +34,8 @@ class Relation:
 
     `columns` are in the order rows travel in. `key` names some of them. `unique` holds further sets of
     columns that the source keeps unique (only those without expressions or predicates). `is_rowid_key`
-    says that the one key column is the source's 64-bit integer row number. `dialect` is the kind of database in whose words
-    the columns' types are given, `origin` the schema that the table is in there ("" where it need not be named).
+    says that the one key column is the source's 64-bit integer row number. `dialect` is the kind of database that the
+    rows come from: values travel as that store gives them. `origin` is the schema of the table there ("" where none is named).
     """
 
     service: str

@@ -10,14 +10,14 @@ from syncline.messages import DeadLetter, Position
 from syncline.move.freshness import FeedStatus, ViewStatus, WritingStatus, staleness
 from syncline.read.reader import services_of, why_not_ready
 from syncline.services import FollowedService
-from syncline.stores.sqlite.handled import handled_commands
-from syncline.stores.sqlite.reader import FeedRow, MirrorRow, SQLiteReader, ViewRow
+from syncline.stores.protocols import FeedRow, MirrorRow, Reader, ViewRow
+from syncline.stores.roles import log_role
 from syncline.write.event_service import EventService
 
 
 def model_status(
     model: ReadModelConfig,
-    reader: SQLiteReader,
+    reader: Reader,
     services: Mapping[str, FollowedService],
     heads: Mapping[str, Position],
     *,
@@ -75,7 +75,7 @@ def writing_status(writing: Iterable[Writing]) -> list[WritingStatus]:
         name, is_log = each.definition.name, isinstance(each.definition, EventService)
         kind = "events" if is_log else "tables"
         try:
-            handled = handled_commands(each.config.database, is_log=is_log)
+            handled = log_role(each.config.database).handled_commands(each.config.database, is_log=is_log)
         except StoreError as error:
             found.append(WritingStatus(name, kind, error=str(error)))
             continue

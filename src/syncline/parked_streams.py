@@ -11,7 +11,7 @@ from syncline.config import ReadModelConfig
 from syncline.errors import Unavailable
 from syncline.following import Follower
 from syncline.messages import DeadLetter, Progress
-from syncline.stores.sqlite.reader import SQLiteReader
+from syncline.stores.roles import read_role
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def held_streams(models: Iterable[ReadModelConfig], service: str | None) -> list
     found: list[HeldStream] = []
     for model in models:
         try:
-            reader = SQLiteReader(model.database)
+            reader = read_role(model.database).open_reader(model.database)
         except Unavailable:
             continue  # a store that was never made holds nothing back
         with closing(reader), reader.snapshot():

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from syncline.errors import Fenced, Unavailable
 from syncline.following import Follower, settle, silent
 from syncline.move.relay import Relay
-from syncline.stores.sqlite.control import Lease
+from syncline.stores.roles import read_role
 
 
 @contextmanager
@@ -41,7 +41,7 @@ class _Kept:
 
     def settle(self) -> None:
         database = self._follower.model.database
-        lease = Lease(database)
+        lease = read_role(database).lease(database)
         if not lease.acquire():
             raise Unavailable(f"another relay follows into '{database}'; stop it first")
         try:

@@ -10,9 +10,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from syncline.errors import Fault, InvalidDefinition, StoreError, SynclineError
-from syncline.first_view import Found, as_name, first_view
-from syncline.stores.sqlite.source import describe, open_source, tables
+from syncline.errors import Fault, InvalidDefinition, StoreError
+from syncline.first_view import as_name, first_view
+from syncline.stores.roles import Found, source_role
+from syncline.stores.sqlite.source import open_source
 
 _SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
@@ -114,23 +115,8 @@ def _look_at(files: Sequence[Path], skipped: list[str], *, is_asked_for: bool) -
 
 
 def _service(name: str, file: Path) -> StarterService:
-    found: list[Found] = []
-    left_out: list[tuple[str, str]] = []
-    with closing(open_source(str(file), read_only=True)) as connection:
-        mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
-        for table in tables(connection):
-            try:
-                relation = describe(connection, name, table)
-            except SynclineError as error:
-                left_out.append((table, str(error)))
-                continue
-            rows = connection.execute(
-                'SELECT "from", "table", "to" FROM pragma_foreign_key_list(?) AS each'
-                " WHERE 1 = (SELECT COUNT(*) FROM pragma_foreign_key_list(?) AS other WHERE other.id = each.id)",
-                (table, table),
-            )
-            found.append(Found(relation, tuple(rows)))
-    return StarterService(name, os.path.abspath(file), tuple(found), tuple(left_out), mode)
+    survey = source_role(str(file)).survey(str(file), name)
+    return StarterService(name, os.path.abspath(file), survey.found, survey.left_out, survey.journal_mode)
 
 
 def _nothing_found(files: Sequence[Path], services: Sequence[StarterService], skipped: Sequence[str]) -> str:

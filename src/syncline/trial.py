@@ -1,14 +1,15 @@
-"""Tries views on an empty read store in memory: whether this SQLite can run their SQL, and whether a plan would scan a table."""
+"""Tries views on an empty read store: whether its database can run their SQL, and whether a plan would scan a table."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
+from syncline.config import ReadModelConfig
 from syncline.defining import mirrors_needed
 from syncline.errors import Fault, StoreError
 from syncline.messages import Batch, Position, Relation
 from syncline.read.definition import Definition
-from syncline.stores.sqlite.read import SQLiteReadStore
+from syncline.stores.protocols import ReadStore
+from syncline.stores.roles import is_postgres, read_role
 
 STEP_S = 1.0
 _START = Position("trial", 0)
@@ -22,12 +23,15 @@ class Trial:
     scans: Mapping[str, tuple[str, ...]]
 
 
-def try_views(captures: Mapping[str, str], definitions: Sequence[Definition], published: Sequence[Relation]) -> Trial:
+def try_views(
+    model: ReadModelConfig, captures: Mapping[str, str], definitions: Sequence[Definition], published: Sequence[Relation]
+) -> Trial:
     """Defines and builds the views one after the other (each after those that it reads) over empty mirrors."""
     faults: list[Fault] = []
     scans: dict[str, tuple[str, ...]] = {}
     tried: list[Definition] = []
-    with closing(SQLiteReadStore(":memory:")) as store:
+    database = "PostgreSQL" if is_postgres(model.database) else "SQLite"
+    with read_role(model.database).trial_store(model.database, model.name) as store:
         for definition in definitions:
             try:
                 _build(store, captures, [*tried, definition], published)
@@ -35,14 +39,14 @@ def try_views(captures: Mapping[str, str], definitions: Sequence[Definition], pu
             except StoreError as error:
                 view = definition.view
                 reason = str(error.__cause__ or error)
-                faults.append(Fault(view.file, view.first_line, f"this SQLite cannot run the SELECT: {reason}; correct it"))
+                faults.append(Fault(view.file, view.first_line, f"this {database} cannot run the SELECT: {reason}; correct it"))
             else:
                 tried.append(definition)
     return Trial(tuple(faults), scans)
 
 
 def _build(
-    store: SQLiteReadStore, captures: Mapping[str, str], definitions: Sequence[Definition], published: Sequence[Relation]
+    store: ReadStore, captures: Mapping[str, str], definitions: Sequence[Definition], published: Sequence[Relation]
 ) -> None:
     store.define(captures, definitions, mirrors_needed(store, definitions, published))
     for service in captures:

@@ -9,7 +9,7 @@ from tests.maintenance.random_views import random_definitions, random_tables
 from tests.maintenance.view_shapes import PARENTS, SHAPES, TABLES
 
 from syncline.messages import Batch, Chunk, DeadLetter, Key, Position, Scalar
-from syncline.stores.sqlite.definitions import load_key
+from syncline.stores.protocols import load_key
 
 SHAPE_SEEDS, RANDOM_SEEDS = 60, 60
 

@@ -75,8 +75,8 @@ accounts = TableService(
 )
 
 
-def handler_of(service: TableService, path: Path | str, *, is_logged: bool = True, outbox: str = "") -> TableHandler:
-    setup = TableSetup(service.name, service.schema, tuple(service.publishes), is_logged, bool(outbox))
+def handler_of(service: TableService, path: Path | str, *, capture: str = "triggers", outbox: str = "") -> TableHandler:
+    setup = TableSetup(service.name, service.schema, tuple(service.publishes), capture, bool(outbox))
     return TableHandler(service, SQLiteTables(str(path), setup), outbox)
 
 

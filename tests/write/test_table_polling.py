@@ -49,19 +49,19 @@ def running(app: App) -> Iterator[None]:
 
 
 def test_each_group_that_had_an_effect_is_counted_and_a_repeated_command_keeps_its_count(path: Path) -> None:
-    with closing(handler_of(accounts, path, is_logged=False)) as handler:
+    with closing(handler_of(accounts, path, capture="polling")) as handler:
         first = position_in(send(handler, Open("a"), "o-1"))
         assert isinstance(send(handler, Open("a")), Rejected)
         later = position_in(send(handler, Count("a"), "c-1"))
         assert (first.n, later.n) == (SWEEPS, 2 * SWEEPS)
         assert position_in(send(handler, Open("a"), "o-1")) == first
-    with closing(handler_of(accounts, path, is_logged=False)) as handler:
+    with closing(handler_of(accounts, path, capture="polling")) as handler:
         assert position_in(send(handler, Count("a"), "c-1")) == later
     assert balances(path) == {"a": 1}
 
 
 def test_a_polled_service_gets_no_triggers_and_no_log(path: Path) -> None:
-    with closing(handler_of(accounts, path, is_logged=False)) as handler:
+    with closing(handler_of(accounts, path, capture="polling")) as handler:
         send(handler, Open("a"))
     assert rows(path, "SELECT name FROM sqlite_master WHERE name GLOB 'syncline*' AND type != 'index' ORDER BY name") == [
         ("syncline_table_command",),
@@ -74,7 +74,7 @@ def test_a_count_is_of_one_history(tmp_path: Path) -> None:
     for folder in (tmp_path / "one", tmp_path / "other"):
         folder.mkdir()
         service = service_doing(lambda tx, command: None)
-        with closing(handler_of(service, folder / "own.db", is_logged=False)) as handler:
+        with closing(handler_of(service, folder / "own.db", capture="polling")) as handler:
             answer = send(handler, Do(), service=service)
             assert isinstance(answer, Receipt)
             found.append(answer.token.positions["own"])

@@ -1,9 +1,13 @@
 """What the rest of the program knows of a read store, whatever database it is: two roles, one writer and many readers."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from syncline.messages import Batch, DeadLetter, Key, Position, Relation, Row, Scalar
+from syncline.move.freshness import Checkpoint
 from syncline.read.definition import Definition
 
 
@@ -38,6 +42,10 @@ class Views(Protocol):
     def needed_definitions(self) -> Sequence[Definition]: ...
 
     def define(self, captures: Mapping[str, str], definitions: Sequence[Definition], relations: Sequence[Relation]) -> None: ...
+
+    def mirrors_of(self, name: str) -> list[Relation]: ...
+
+    def scans(self, name: str) -> list[str]: ...
 
     def rebuild(self, name: str) -> None: ...
 
@@ -89,6 +97,112 @@ class ReadStore(Mirrors, Views, Checkpoints, DeadLetters, Protocol):
     @property
     def path(self) -> str: ...
 
+    @property
+    def dialect(self) -> str:
+        """The kind of database: "sqlite" or "postgres". Views are written in its SQL."""
+        ...
+
     def take_over(self, holder: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRow:
+    """What the store says of one feed."""
+
+    service: str
+    capture: str
+    checkpoint: Checkpoint
+    state: str
+    activity: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorRow:
+    """What the store says of one mirror."""
+
+    id: str
+    relation: Relation
+    state: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRow:
+    """What the store says of one view: the definition its rows are kept by, if any, and one that is being built."""
+
+    name: str
+    live: Definition | None
+    generation: int | None
+    next: Definition | None
+    built: tuple[int, int] | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A piece of a view that could not be computed: its partition key, why, and since when (seconds since 1970)."""
+
+    view: str
+    key: Key
+    error: str
+    since: float
+
+
+class Reader(Protocol):
+    """The reading side of a read store. One thread owns one; it is never waited for, and waits for nobody."""
+
+    def snapshot(self) -> AbstractContextManager[None]: ...
+
+    def data_version(self) -> int: ...
+
+    def holder(self) -> str: ...
+
+    def feeds(self) -> list[FeedRow]: ...
+
+    def mirrors(self) -> list[MirrorRow]: ...
+
+    def views(self) -> dict[str, ViewRow]: ...
+
+    def parked(self) -> list[Parked]: ...
+
+    def dead_letters(self) -> list[DeadLetter]: ...
+
+    def held_streams(self) -> list[DeadLetter]: ...
+
+    def held_back(self, service: str) -> tuple[list[DeadLetter], frozenset[int]]: ...
+
+    def marked(self, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]: ...
+
+    def count(self, table: str) -> int: ...
+
+    def rows(
+        self,
+        table: str,
+        columns: Sequence[str],
+        where: Sequence[tuple[str, Sequence[object]]] = (),
+        order_by: Sequence[tuple[str, bool]] = (),
+        limit: int | None = None,
+    ) -> list[Row]: ...
+
+    def held(self, relation: Relation, mirror: str, after: Key | None, up_to: Key | None) -> list[Row]: ...
+
+    def lookup(self, table: str, columns: Sequence[str], names: Sequence[str], keys: Sequence[Key]) -> list[Row]: ...
+
+    def differences(self, stored: str, columns: Sequence[str], query: str, limit: int) -> tuple[int, list[Row], list[Row]]: ...
+
+    def close(self) -> None: ...
+
+
+def dump_key(key: Key | None) -> str | None:
+    """A key as JSON; bytes as an object, since JSON has none."""
+    return None if key is None else json.dumps([{"hex": v.hex()} if isinstance(v, bytes) else v for v in key])
+
+
+def load_key(text: str | None) -> Key | None:
+    """The key that `dump_key` wrote."""
+    if text is None:
+        return None
+    return tuple(bytes.fromhex(v["hex"]) if isinstance(v, dict) else v for v in json.loads(text))

@@ -67,12 +67,12 @@ class TableStore(Protocol):
 class TableSetup:
     """What a store is opened for: whose database it is, what makes its tables, and which of them are published.
 
-    `is_logged`: the service is captured by a log in its own database, and receipts name a place in it; else they name a count
-    that its sweeps know. `has_outbox`: handlers may record events in the same database.
+    `capture` is how the service is followed: receipts name a place in that feed, or, of a polled service, a count that its
+    sweeps know. `has_outbox`: handlers may record events in the same database.
     """
 
     service: str
     schema: str
     publishes: tuple[str, ...]
-    is_logged: bool = True
+    capture: str = "triggers"
     has_outbox: bool = False

@@ -205,9 +205,7 @@ class Databases:
     def drop_all(self) -> None:
         """Drops the databases made, with the replication slots in them; whoever is still connected is thrown out."""
         for name in self._made:
-            self.run(
-                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = %s AND active", name
-            )
+            self.run("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = %s AND active", name)
             self.run("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s", name)
             self.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         self._made.clear()

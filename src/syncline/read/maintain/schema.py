@@ -5,7 +5,7 @@ the view's own name for a view.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from syncline.messages import Column, Relation
 
@@ -63,15 +63,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The sources that a view may read, by the name written in SQL: `service.table`, or a view's name."""
+    """The sources that a view may read, by the name written in SQL: `service.table`, or a view's name. `dialect` is the read
+    store's kind of database, in whose SQL views are written."""
 
     sources: Mapping[str, Source] = field(default_factory=dict)
+    dialect: str = "sqlite"
 
     def find(self, name: str) -> Source | None:
         return self.sources.get(name.lower())
 
     def with_source(self, name: str, source: Source) -> "Catalog":
-        return Catalog({**self.sources, name.lower(): source})
+        return replace(self, sources={**self.sources, name.lower(): source})
 
 
 def mirror_id(service: str, table: str) -> str:
@@ -87,9 +89,9 @@ def mirror_source(relation: Relation) -> Source:
     return Source(mirror_id(relation.service, relation.table), columns, keys, relation.is_rowid_key)
 
 
-def catalog_of(relations: Iterable[Relation]) -> Catalog:
+def catalog_of(relations: Iterable[Relation], dialect: str = "sqlite") -> Catalog:
     """All relations under the names that views use."""
-    return Catalog({relation.name.lower(): mirror_source(relation) for relation in relations})
+    return Catalog({relation.name.lower(): mirror_source(relation) for relation in relations}, dialect)
 
 
 def affinity(declared_type: str) -> Affinity:

@@ -1,8 +1,8 @@
 """Connections to PostgreSQL as everything here uses them: settings that do not depend on the role or the server, and values that
 travel exactly.
 
-A value travels as int, float, bool, str or bytes where PostgreSQL's type is one of those; as the text that PostgreSQL prints for it
-otherwise (numeric, dates and times, uuid, json, arrays, …), which it also reads, so that nothing is rounded or respelled.
+A value travels as int, float, bool, str or bytes where PostgreSQL's type is one of those; as the text that PostgreSQL prints for
+it otherwise (numeric, dates and times, uuid, json, arrays, …), which it also reads: nothing is rounded or respelled.
 """
 
 import re
@@ -24,7 +24,7 @@ from syncline.stores.statements import load_statements
 OLDEST_SERVER = 15
 CONNECT_TIMEOUT_S = 10
 TRANSIENT = (
-    psycopg.OperationalError,  # among them: connection lost, server starting or stopping, too many connections, lock not available
+    psycopg.OperationalError,  # connection lost, server starting or stopping, too many connections, lock not available
     psycopg.InterfaceError,
     errors.SerializationFailure,
     errors.DeadlockDetected,
@@ -98,7 +98,9 @@ def shown(database: str) -> str:
     parts = urlsplit(database)
     user, _, place = parts.netloc.rpartition("@")
     netloc = f"{user.partition(':')[0]}@{place}" if user else place
-    query = "&".join(each for each in parts.query.split("&") if each and not each.lower().startswith(("password=", "sslpassword=")))
+    query = "&".join(
+        each for each in parts.query.split("&") if each and not each.lower().startswith(("password=", "sslpassword="))
+    )
     return f"'{urlunsplit(parts._replace(netloc=netloc, query=query))}'"
 
 

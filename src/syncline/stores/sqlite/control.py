@@ -9,12 +9,12 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from syncline.errors import Unavailable
+from syncline.stores.roles import Request
 from syncline.stores.statements import load_statements
 
 KEPT_S = 3600.0
@@ -22,18 +22,7 @@ KEPT_S = 3600.0
 _SQL = load_statements("syncline.stores.sqlite", "control.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Something a relay was asked to do. `state` is asked, done or failed; `answer` is JSON or, of a failed one, the reason."""
-
-    id: int
-    verb: str
-    argument: Any
-    state: str
-    answer: Any
-
-
-class Lease:
+class SQLiteLease:
     """The right to be the one relay of a read store. It ends with `release`, or with the process."""
 
     def __init__(self, store_path: str) -> None:
@@ -86,7 +75,7 @@ def is_leased(store_path: str) -> bool:
     return False
 
 
-class Requests:
+class SQLiteRequests:
     """What other processes ask of the relay of one read store, in order. Every call is one short transaction."""
 
     def __init__(self, store_path: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from syncline.messages import Batch, DeadLetter, Key, Position
-from syncline.stores.sqlite.definitions import dump_key, load_key
+from syncline.stores.protocols import dump_key, load_key
 from syncline.stores.statements import load_statements
 
 _SQL = load_statements("syncline.stores.sqlite", "dead_letters.sql")

@@ -8,6 +8,7 @@ from typing import Any
 from syncline.messages import Column, Key, Relation
 from syncline.read.definition import Definition, loads
 from syncline.read.maintain.plan import ViewPlan
+from syncline.stores.protocols import load_key
 from syncline.stores.sqlite.program import Node, ViewNode, connect_walks, view_node
 from syncline.stores.sqlite.tables import Shape
 
@@ -108,17 +109,6 @@ def load_relation(text: str) -> Relation:
         tuple(tuple(names) for names in body["unique"]),
         body["is_rowid_key"],
     )
-
-
-def dump_key(key: Key | None) -> str | None:
-    """A key as JSON; bytes as an object, since JSON has none."""
-    return None if key is None else json.dumps([{"hex": v.hex()} if isinstance(v, bytes) else v for v in key])
-
-
-def load_key(text: str | None) -> Key | None:
-    if text is None:
-        return None
-    return tuple(bytes.fromhex(v["hex"]) if isinstance(v, dict) else v for v in json.loads(text))
 
 
 def _pick(tables: Mapping[str, str], plan: ViewPlan) -> dict[str, str]:

@@ -2,21 +2,12 @@
 
 import os
 from contextlib import closing
-from dataclasses import dataclass
 
+from syncline.stores.roles import HandledCommands
 from syncline.stores.sqlite.source import OPEN_TIMEOUT_S, open_source, source_errors
 from syncline.stores.statements import load_statements
 
 _SQL = load_statements("syncline.stores.sqlite", "handled.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class HandledCommands:
-    """Commands that took effect in a database; for an event log also how many events it holds and when the last came."""
-
-    commands: int
-    events: int | None = None
-    newest_at: float | None = None
 
 
 def handled_commands(path: str, *, is_log: bool) -> HandledCommands | None:

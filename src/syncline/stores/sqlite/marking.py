@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 
 from syncline.messages import DeadLetter, Key, Relation
 from syncline.read.maintain.plan import ViewPlan
+from syncline.stores.protocols import dump_key
 from syncline.stores.sqlite.dead_letters import Marked
-from syncline.stores.sqlite.definitions import dump_key
 from syncline.stores.sqlite.engine import Engine
 from syncline.stores.sqlite.program import Node, ViewNode, WalkStep, delta_table, in_piece, keys_table
 from syncline.stores.sqlite.tables import listed, quoted

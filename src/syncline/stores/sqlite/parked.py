@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from syncline.stores.sqlite.definitions import dump_key, load_key
+from syncline.stores.protocols import dump_key, load_key
 from syncline.stores.sqlite.program import ViewNode
 from syncline.stores.statements import load_statements
 

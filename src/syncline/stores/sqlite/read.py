@@ -14,10 +14,11 @@ from syncline.errors import Fenced, NotFound, StoreError
 from syncline.messages import Batch, DeadLetter, Key, Position, Relation, Row, Scalar
 from syncline.read.definition import Definition
 from syncline.read.maintain.schema import mirror_id
+from syncline.stores.protocols import dump_key
 from syncline.stores.sqlite.build import Builds
 from syncline.stores.sqlite.connection import FORMAT, open_store_file, translated
 from syncline.stores.sqlite.dead_letters import HeldBack, create_dead_letters
-from syncline.stores.sqlite.definitions import Definitions, dump_key, mirror_shape
+from syncline.stores.sqlite.definitions import Definitions, mirror_shape
 from syncline.stores.sqlite.engine import Engine
 from syncline.stores.sqlite.explain import scans
 from syncline.stores.sqlite.marking import find_marked
@@ -35,6 +36,8 @@ _SQL = load_statements("syncline.stores.sqlite", "read.sql")
 
 class SQLiteReadStore:
     """The writing side of one read store. One thread owns it."""
+
+    dialect = "sqlite"
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -8,16 +8,16 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from syncline.errors import StoreError, Unavailable
 from syncline.messages import DeadLetter, Key, Position, Relation, Row
 from syncline.move.freshness import Checkpoint
-from syncline.read.definition import Definition, loads
+from syncline.read.definition import loads
+from syncline.stores.protocols import FeedRow, MirrorRow, Parked, ViewRow, load_key
 from syncline.stores.sqlite.connection import FORMAT, open_reader_file, translated
 from syncline.stores.sqlite.dead_letters import read_dead_letters, read_dropped, read_marked
-from syncline.stores.sqlite.definitions import load_key, load_relation
+from syncline.stores.sqlite.definitions import load_relation
 from syncline.stores.sqlite.mirror import rows_between
 from syncline.stores.sqlite.parked import parked_keys
 from syncline.stores.sqlite.tables import quoted
@@ -26,50 +26,6 @@ from syncline.stores.statements import load_statements
 MADE_POLL_S = 0.01
 
 _SQL = load_statements("syncline.stores.sqlite", "read.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class FeedRow:
-    """What the store says of one feed."""
-
-    service: str
-    capture: str
-    checkpoint: Checkpoint
-    state: str
-    activity: str
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class MirrorRow:
-    """What the store says of one mirror."""
-
-    id: str
-    relation: Relation
-    state: str
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class ViewRow:
-    """What the store says of one view: the definition its rows are kept by, if any, and one that is being built."""
-
-    name: str
-    live: Definition | None
-    generation: int | None
-    next: Definition | None
-    built: tuple[int, int] | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """A piece of a view that could not be computed: its partition key, why, and since when (seconds since 1970)."""
-
-    view: str
-    key: Key
-    error: str
-    since: float
 
 
 class SQLiteReader:

@@ -142,7 +142,7 @@ class SQLiteTables:
 
         Where the capture keeps no log, the count of groups; `is_new` says that there is one more.
         """
-        if not self._setup.is_logged:
+        if self._setup.capture != "triggers":
             if is_new:
                 count_group(self._connection)
             place = counted(self._connection)
@@ -247,14 +247,14 @@ def _create(connection: sqlite3.Connection, path: str, setup: TableSetup) -> Non
                 for statement in statements_of(setup.schema):
                     connection.execute(statement)
             connection.execute(SQL["create_command"])
-            if not setup.is_logged:
+            if setup.capture != "triggers":
                 create_count(connection)
             if setup.has_outbox:
                 create_log(connection, path)
         missing = [name for name in setup.publishes if name.lower() not in _tables(connection)]
         if missing:
             raise _invalid(setup, f"database '{path}' has no table '{missing[0]}', which is published; {_advice(setup, made)}")
-        if setup.is_logged and not is_installed(connection):
+        if setup.capture == "triggers" and not is_installed(connection):
             prepare(connection)
         connection.execute("COMMIT")
     except BaseException:
