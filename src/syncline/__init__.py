@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from syncline.messages import Receipt as Receipt
     from syncline.messages import Token as Token
     from syncline.messages import parse_token as parse_token
+    from syncline.places import WAL as WAL
     from syncline.places import Polling as Polling
+    from syncline.places import PostgreSQL as PostgreSQL
     from syncline.places import SQLite as SQLite
     from syncline.places import Triggers as Triggers
     from syncline.rows import Delete as Delete
@@ -59,6 +61,7 @@ _MODULE_OF = {
     "Outbox": "write.outbox",
     "Patch": "rows",
     "Polling": "places",
+    "PostgreSQL": "places",
     "Query": "events",
     "QueryItem": "events",
     "Receipt": "messages",
@@ -75,6 +78,7 @@ _MODULE_OF = {
     "UnknownEvent": "errors",
     "Upsert": "rows",
     "View": "definitions",
+    "WAL": "places",
     "load_config": "config",
     "parse_token": "messages",
 }

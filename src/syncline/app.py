@@ -25,12 +25,12 @@ from syncline.messages import Position, Progress, Receipt, Token, as_token
 from syncline.move.freshness import Status
 from syncline.overview import model_status, unstarted_status, writing_status
 from syncline.parked_streams import HeldStream, Outcome, held_streams, try_again
-from syncline.places import Placed
+from syncline.places import Placed, is_postgres
 from syncline.read.reader import ReadResult, Wanted, read_view
 from syncline.read.verify import VerifyReport
 from syncline.services import FollowedService
 from syncline.settling import settling
-from syncline.stores.roles import is_postgres, read_role
+from syncline.stores.roles import read_role
 
 __all__ = ["App", "CheckReport", "Progress", "ViewReport"]
 

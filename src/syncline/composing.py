@@ -3,16 +3,16 @@
 A part is a definition at a place (`orders.on(SQLite("orders.db"))`) or a whole configuration (`load_config("syncline.toml")`).
 """
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from syncline.config import Config, ReadModelConfig, ServiceConfig, service_name_fault, services_mentioned
+from syncline.config import Config, ReadModelConfig, ServiceConfig, database_identity, service_name_fault, services_mentioned
 from syncline.definitions import ForeignService, View
 from syncline.errors import Fault, InvalidDefinition
-from syncline.places import Events, Placed, Polling, SQLite, Triggers
+from syncline.places import WAL, Events, Placed, Polling, PostgreSQL, Triggers, is_postgres, without_password
 from syncline.read.view import View as ParsedView
 from syncline.read.view import name_fault
 from syncline.rows import Published
@@ -23,7 +23,7 @@ from syncline.write.tables import TableService
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A service that commands can be sent to, its database file, and the name of the outbox in the same file, if there is one."""
+    """A service that commands can be sent to, its database, and the name of the outbox in the same one, if there is one."""
 
     definition: EventService | TableService
     config: ServiceConfig
@@ -54,10 +54,12 @@ def compose(parts: Sequence[Placed | Config]) -> Composition:
     _refuse_shared_logs(services, faults)
     models = _read_models(configs, placed, services, faults)
     by_name = {service.name: service for service in services}
-    outbox_in = {os.path.realpath(_path(part)): part.definition.name for part in placed if isinstance(part.definition, Outbox)}
+    outbox_in = {
+        database_identity(part.store.database): part.definition.name for part in placed if isinstance(part.definition, Outbox)
+    }
     writing = {
         part.definition.name: Writing(
-            part.definition, by_name[part.definition.name], outbox_in.get(os.path.realpath(_path(part)), "")
+            part.definition, by_name[part.definition.name], outbox_in.get(database_identity(part.store.database), "")
         )
         for part in placed
         if isinstance(part.definition, EventService | TableService)
@@ -78,7 +80,7 @@ def _service(part: Placed, faults: list[Fault]) -> ServiceConfig:
         faults.append(Fault("", 0, f"{definition!r} is neither a service, an outbox nor a view, which can be placed"))
     elif message := service_name_fault(name):
         faults.append(Fault("", 0, f"service '{name}': {message}"))
-    database = _path(part)
+    database = part.store.database
     if isinstance(definition, EventService | Outbox):
         if not isinstance(capture, Events):
             faults.append(Fault("", 0, f"service '{name}' is followed by its events, not by {capture!r}; leave the capture out"))
@@ -88,7 +90,10 @@ def _service(part: Placed, faults: list[Fault]) -> ServiceConfig:
         return ServiceConfig(name, database, "triggers", tables)
     if isinstance(capture, Polling):
         return ServiceConfig(name, database, "polling", tables, capture.every_s, capture.changed_at, capture.full_every_s)
-    faults.append(Fault("", 0, f"service '{name}' is placed with {capture!r}; its capture is Triggers() or Polling()"))
+    if isinstance(capture, WAL) and isinstance(part.store, PostgreSQL):
+        return ServiceConfig(name, database, "wal", tables)
+    known = "Triggers(), WAL() or Polling()" if isinstance(part.store, PostgreSQL) else "Triggers() or Polling()"
+    faults.append(Fault("", 0, f"service '{name}' is placed with {capture!r}; its capture is {known}"))
     return ServiceConfig(name, database, "triggers", tables)
 
 
@@ -100,7 +105,7 @@ def _read_models(
     for part in placed:
         if isinstance(part.definition, View):
             try:
-                views.setdefault(_path(part), []).append(part.definition.parsed())
+                views.setdefault(part.store.database, []).append(part.definition.parsed())
             except InvalidDefinition as error:
                 faults += error.faults
     for database, its in views.items():
@@ -108,25 +113,21 @@ def _read_models(
         model = models.get(database) or ReadModelConfig(_model_name(database, models.values()), database, ())
         models[database] = replace(model, views=tuple(its), services=services_mentioned(its, services))
     for database, model in models.items():
-        owner = next((service.name for service in services if service.database == database), None)
+        shown = without_password(database)
+        one = database_identity(database)
+        owner = next((service.name for service in services if database_identity(service.database) == one), None)
         if owner is not None:
-            faults.append(
-                Fault("", 0, f"read store '{database}' is the database file of service '{owner}'; give it a file of its own")
-            )
+            faults.append(Fault("", 0, f"read store '{shown}' is the database of service '{owner}'; give it one of its own"))
         if fault := name_fault(model.name):
-            faults.append(Fault("", 0, f"read store '{database}': a read model is named after its file: {fault}; rename it"))
+            faults.append(Fault("", 0, f"read store '{shown}': a read model is named after its database: {fault}; rename it"))
     return tuple(models.values())
 
 
 def _model_name(database: str, others: Iterable[ReadModelConfig]) -> str:
     taken = {model.name for model in others}
-    stem = re.sub(r"\W", "_", Path(database).stem.lower())
+    name = urlsplit(database).path if is_postgres(database) else database
+    stem = re.sub(r"\W", "_", Path(name).stem.lower())
     return next(name for name in (stem, *(f"{stem}_{number}" for number in range(2, 1_000))) if name not in taken)
-
-
-def _path(part: Placed) -> str:
-    assert isinstance(part.store, SQLite)
-    return os.path.abspath(part.store.path)
 
 
 def _refuse_repeated(what: str, names: Sequence[str], faults: list[Fault]) -> None:
@@ -138,10 +139,10 @@ def _refuse_shared_logs(services: Sequence[ServiceConfig], faults: list[Fault]) 
     """A database holds one event log, and one log of dirty keys."""
     owners: dict[tuple[str, bool], str] = {}
     for service in services:
-        owner = owners.setdefault((os.path.realpath(service.database), service.capture == "events"), service.name)
+        owner = owners.setdefault((database_identity(service.database), service.capture == "events"), service.name)
         if owner != service.name:
-            message = f"services '{owner}' and '{service.name}' have one database file, '{service.database}'"
-            faults.append(Fault("", 0, f"{message}; give each a file of its own"))
+            message = f"services '{owner}' and '{service.name}' have one database, '{without_password(service.database)}'"
+            faults.append(Fault("", 0, f"{message}; give each one of its own"))
 
 
 def _refuse_ambiguous(writing: Mapping[str, Writing], faults: list[Fault]) -> None:

@@ -8,20 +8,21 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from syncline.errors import Fault, InvalidDefinition
+from syncline.places import is_postgres, postgres_url, postgres_url_fault
 from syncline.read.view import View, name_fault, parse_view, suggestion
 from syncline.toml_source import TomlSource, read_toml
 
 DEFAULT_EVERY_S = 5.0
 DEFAULT_FULL_EVERY_S = 60.0
 
-_CAPTURES = ("triggers", "polling")
+_CAPTURES = ("triggers", "polling", "wal")
 _PYTHON_CAPTURES = ("events", "outbox")
-_LATER_CAPTURES = ("wal",)
-_LATER_STORES = ("postgresql", "postgres")
+_POSTGRES = ("postgresql", "postgres")
 _SERVICE_KEYS = ("database", "capture", "tables", "every_s", "changed_at", "full_every_s", "push")
 _READ_MODEL_KEYS = ("database", "views")
 _SECTIONS = ("service", "read_model", "http")
@@ -31,12 +32,12 @@ _SECTIONS = ("service", "read_model", "http")
 class ServiceConfig:
     """A service whose database is followed.
 
-    `database` is the absolute path of its SQLite file; `tables` is `("*",)` for all. `every_s` is the time between
-    sweeps, `full_every_s` that between those that compare everything; both matter to capture "polling" only.
+    `database` is the absolute path of its SQLite file, or a `postgresql://` URL; `tables` is `("*",)` for all. `every_s` is the
+    time between sweeps, `full_every_s` that between those that compare everything; both matter to capture "polling" only.
     """
 
     name: str
-    database: str
+    database: str = field(repr=False)  # it may hold a password
     capture: str
     tables: tuple[str, ...]
     every_s: float = DEFAULT_EVERY_S
@@ -47,10 +48,13 @@ class ServiceConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReadModelConfig:
-    """A read store and its views. `services` are those that the views' text mentions, in the order of the file."""
+    """A read store (`database`, as a service's) and its views.
+
+    `services` are those that the views' text mentions, in the order of the file.
+    """
 
     name: str
-    database: str
+    database: str = field(repr=False)  # it may hold a password
     views: tuple[View, ...]
     services: tuple[str, ...] = ()
     line: int = 0
@@ -110,18 +114,18 @@ def _service(source: TomlSource, name: str) -> ServiceConfig:
     source.refuse_unknown(path, _SERVICE_KEYS, "key")
     database = _database(source, (*path, "database"), f'"sqlite:///{name}.db"')
     capture = source.text((*path, "capture"), '"triggers" (or "polling", when nothing may be installed there)') or ""
-    if capture in _LATER_CAPTURES:
-        source.fault((*path, "capture"), f"capture '{capture}' is not in this version; use 'triggers' or 'polling'")
+    if capture == "wal" and database is not None and not is_postgres(database):
+        source.fault((*path, "capture"), "capture 'wal' is PostgreSQL's, and this is an SQLite file; use 'triggers' or 'polling'")
     elif capture in _PYTHON_CAPTURES:
         advice = "place it in an App, and give that to the command line with --app; here, use 'triggers' or 'polling'"
         source.fault((*path, "capture"), f"capture '{capture}' is that of a service whose events are classes in Python: {advice}")
     elif capture and capture not in _CAPTURES:
-        meant = suggestion(capture, _CAPTURES + _PYTHON_CAPTURES + _LATER_CAPTURES)
-        hint = f"did you mean '{meant}'?" if meant else "use 'triggers' or 'polling'"
+        meant = suggestion(capture, _CAPTURES + _PYTHON_CAPTURES)
+        hint = f"did you mean '{meant}'?" if meant else "use 'triggers', 'polling' or, on PostgreSQL, 'wal'"
         source.fault((*path, "capture"), f"unknown capture '{capture}'; {hint}")
     if source.get((*path, "push")) is not None:
         source.fault((*path, "push"), "'push' is not in this version; remove the line, changes are then pulled")
-    tables = _tables(source, (*path, "tables"))
+    tables = _tables(source, (*path, "tables"), has_schemas=database is not None and is_postgres(database))
     every_s, changed_at, full_every_s = _sweeps(source, path, capture)
     return ServiceConfig(name, database or "", capture, tables, every_s, changed_at, full_every_s, line)
 
@@ -154,7 +158,7 @@ def _sweeps(source: TomlSource, path: tuple[str, ...], capture: str) -> tuple[fl
     return every_s, changed_at, full_every_s
 
 
-def _tables(source: TomlSource, path: tuple[str, ...]) -> tuple[str, ...]:
+def _tables(source: TomlSource, path: tuple[str, ...], *, has_schemas: bool) -> tuple[str, ...]:
     value = source.get(path)
     if value == "*":
         return ("*",)
@@ -164,24 +168,34 @@ def _tables(source: TomlSource, path: tuple[str, ...]) -> tuple[str, ...]:
             source.fault(path, f"'tables' {found}; write a list of table names, or \"*\" for all with a primary key")
         return ()
     tables = [source.filled(path, table) or "" for table in value]
-    for table in sorted({table for table in tables if [each.lower() for each in tables].count(table.lower()) > 1}):
-        source.fault(path, f"table '{table}' is named twice; remove one")
+    names = [(table.rpartition(".")[2] if has_schemas else table).lower() for table in tables]
+    for table in sorted({table for table, name in zip(tables, names, strict=True) if names.count(name) > 1}):
+        is_repeated = [each.lower() for each in tables].count(table.lower()) > 1
+        advice = "remove one" if is_repeated else "views name it without its schema, so only one of that name can be followed"
+        source.fault(path, f"table '{table}' is named twice; {advice}")
     if "*" in tables and len(tables) > 1:
         source.fault(path, "'*' means all tables; write tables = \"*\", or only names")
     return tuple(tables)
 
 
 def _database(source: TomlSource, path: tuple[str, ...], example: str) -> str | None:
-    """The absolute path of the SQLite file that the URL at `path` names."""
+    """The absolute path of the SQLite file that the URL at `path` names, or the URL of a PostgreSQL database."""
     url = source.text(path, example)
     if url is None:
         return None
     scheme, separator, rest = url.partition("://")
     file = rest[1:]
-    if separator and scheme.partition("+")[0] in _LATER_STORES:
-        source.fault(path, f"'{scheme}://' is not in this version; use an SQLite file, for example {example}")
+    if separator and scheme in _POSTGRES:
+        if message := postgres_url_fault(url):
+            source.fault(path, message)
+            return None
+        return postgres_url(url)
+    if separator and scheme.partition("+")[0] in _POSTGRES:
+        source.fault(path, f"'{scheme}://' names a driver; write postgresql:// and the rest as it is")
     elif separator and scheme != "sqlite":
-        source.fault(path, f"'{scheme}://' is no database that Syncline knows; write for example {example}")
+        source.fault(
+            path, f"'{scheme}://' is no database that Syncline knows; write for example {example}, or postgresql://role@host/name"
+        )
     elif not separator:
         source.fault(path, f"'{url}' is not a database URL; write \"sqlite:///{url}\" for a file")
     elif not rest.startswith("/"):
@@ -239,29 +253,35 @@ def _files(source: TomlSource, pattern: str) -> list[str]:
 def _refuse_shared_files(
     source: TomlSource, services: tuple[ServiceConfig, ...], read_models: tuple[ReadModelConfig, ...]
 ) -> None:
-    """Each database file has one role: one capture log per source, one relay per read store."""
+    """Each database has one role: one capture log per source, one relay per read store."""
     owners: dict[str, tuple[str, str]] = {}
     for service in services:
-        owner = owners.setdefault(_identity(service.database), ("service", service.name))
+        owner = owners.setdefault(database_identity(service.database), ("service", service.name))
         if service.database and owner[1] != service.name:
             source.fault(
                 ("service", service.name, "database"),
-                f"service '{service.name}' has the same database file as service '{owner[1]}', and a file has one "
+                f"service '{service.name}' has the same database as service '{owner[1]}', and a database has one "
                 f"capture log; make them one service: name the tables of both in the 'tables' of '{owner[1]}'",
             )
     for model in read_models:
-        kind, name = owners.setdefault(_identity(model.database), ("read model", model.name))
+        kind, name = owners.setdefault(database_identity(model.database), ("read model", model.name))
         if not model.database or (kind, name) == ("read model", model.name):
             continue
         place = ("read_model", model.name, "database")
         if kind == "service":
-            source.fault(place, f"this is the database file of service '{name}'; give the read store a file of its own")
+            source.fault(place, f"this is the database of service '{name}'; give the read store one of its own")
         else:
-            source.fault(place, f"read model '{name}' has the same file; put all views into one, or use another file")
+            source.fault(place, f"read model '{name}' has the same database; put all views into one, or use another")
 
 
-def _identity(file: str) -> str:
-    """What two paths to one file have in common: device and number where the file exists, else its resolved path."""
+def database_identity(file: str) -> str:
+    """What two names of one database have in common.
+
+    Of a file: device and number where it exists, else its resolved path. Of a PostgreSQL database: host, port and name.
+    """
+    if is_postgres(file):
+        parts = urlsplit(file)
+        return f"{(parts.hostname or 'localhost').lower()}:{parts.port or 5432}{parts.path}"
     try:
         found = os.stat(file)
         return f"{found.st_dev}:{found.st_ino}"

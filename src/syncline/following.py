@@ -14,6 +14,7 @@ from syncline.defining import definer
 from syncline.errors import Fenced, StoreError, SynclineError, Unavailable
 from syncline.messages import Position, Progress
 from syncline.move.relay import Relay
+from syncline.places import without_password
 from syncline.read.reader import position_of
 from syncline.read.verify import Repair, VerifyReport, verify_store
 from syncline.services import FollowedService
@@ -231,7 +232,8 @@ class Follower:
         model, is_told = self.model, False
         while not lease.acquire():
             if not is_told:
-                on_event(f"{model.name}: another relay follows into '{model.database}'; standing by, to take over when it ends")
+                shown = without_password(model.database)
+                on_event(f"{model.name}: another relay follows into '{shown}'; standing by, to take over when it ends")
                 is_told = True
             if stop.wait(STAND_BY_S):
                 return False

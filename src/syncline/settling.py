@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from syncline.errors import Fenced, Unavailable
 from syncline.following import Follower, settle, silent
 from syncline.move.relay import Relay
+from syncline.places import without_password
 from syncline.stores.roles import read_role
 
 
@@ -43,7 +44,7 @@ class _Kept:
         database = self._follower.model.database
         lease = read_role(database).lease(database)
         if not lease.acquire():
-            raise Unavailable(f"another relay follows into '{database}'; stop it first")
+            raise Unavailable(f"another relay follows into '{without_password(database)}'; stop it first")
         try:
             try:
                 self._work()

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from syncline.errors import Fault, InvalidDefinition, StoreError
 from syncline.first_view import as_name, first_view
+from syncline.places import is_postgres, postgres_url, postgres_url_fault, without_password
 from syncline.stores.roles import Found, source_role
 from syncline.stores.sqlite.source import open_source
 
@@ -23,7 +25,7 @@ class StarterService:
     """What was found in one database: relations that can be followed, and tables that cannot, with the reason."""
 
     name: str
-    file: str
+    file: str = field(repr=False)
     found: tuple[Found, ...]
     left_out: tuple[tuple[str, str], ...]
     journal_mode: str
@@ -40,14 +42,14 @@ class Started:
     report: tuple[str, ...] = field(default=())
 
 
-def start_here(databases: Sequence[Path], folder: Path, *, replace: bool = False, use_wal: bool = False) -> Started:
-    """Writes `syncline.toml` and `views/NAME.sql` into `folder` for `databases`, or for those found in it.
+def start_here(databases: Sequence[str], folder: Path, *, replace: bool = False, use_wal: bool = False) -> Started:
+    """Writes `syncline.toml` and `views/NAME.sql` into `folder` for `databases`, files or URLs, or for files found in it.
 
     Raises InvalidDefinition when there is nothing to follow or a file is in the way; then nothing was written.
     """
     config_file = folder / "syncline.toml"
     skipped: list[str] = []
-    files = list(databases) or _databases_of(folder)
+    files = [postgres_url(each) if _is_url(each) else each for each in databases] or _databases_of(folder)
     services = _look_at(files, skipped, is_asked_for=bool(databases))
     followed = [service for service in services if service.found]
     if not followed:
@@ -83,22 +85,22 @@ def start_here(databases: Sequence[Path], folder: Path, *, replace: bool = False
     )
 
 
-def _databases_of(folder: Path) -> list[Path]:
+def _databases_of(folder: Path) -> list[str]:
     """Database files of the folder; not one that looks like the read store of an earlier time."""
     try:
         files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
     except OSError as error:
         raise InvalidDefinition([Fault(str(folder), 0, f"the folder cannot be read: {error}")]) from error
-    return [file for file in files if file.name != "read.db"]
+    return [str(file) for file in files if file.name != "read.db"]
 
 
-def _look_at(files: Sequence[Path], skipped: list[str], *, is_asked_for: bool) -> list[StarterService]:
+def _look_at(files: Sequence[str], skipped: list[str], *, is_asked_for: bool) -> list[StarterService]:
     """Each database as a service. One that cannot be read is a fault if it was named, else skipped with the reason."""
     services: list[StarterService] = []
     faults: list[Fault] = []
     names: set[str] = set()
     for file in files:
-        base = as_name(file.stem)
+        base = as_name(Path(urlsplit(file).path if is_postgres(file) else file).stem)
         name, count = base, 1
         while name in names:
             count += 1
@@ -107,27 +109,36 @@ def _look_at(files: Sequence[Path], skipped: list[str], *, is_asked_for: bool) -
         try:
             services.append(_service(name, file))
         except StoreError as error:
-            faults.append(Fault(str(file), 0, str(error)))
+            faults.append(Fault(without_password(file), 0, str(error)))
     if is_asked_for and faults:
         raise InvalidDefinition(faults)
     skipped += [str(fault) for fault in faults]
     return services
 
 
-def _service(name: str, file: Path) -> StarterService:
-    survey = source_role(str(file)).survey(str(file), name)
-    return StarterService(name, os.path.abspath(file), survey.found, survey.left_out, survey.journal_mode)
+def _is_url(database: str) -> bool:
+    if "://" not in database:
+        return False
+    if message := postgres_url_fault(database):
+        raise InvalidDefinition([Fault("", 0, message)])
+    return True
 
 
-def _nothing_found(files: Sequence[Path], services: Sequence[StarterService], skipped: Sequence[str]) -> str:
+def _service(name: str, file: str) -> StarterService:
+    survey = source_role(file).survey(file, name)
+    database = file if is_postgres(file) else os.path.abspath(file)
+    return StarterService(name, database, survey.found, survey.left_out, survey.journal_mode)
+
+
+def _nothing_found(files: Sequence[str], services: Sequence[StarterService], skipped: Sequence[str]) -> str:
     if not files:
         return f"no database here ({', '.join('*' + suffix for suffix in _SUFFIXES)}); name them: `syncline init DB…`"
     reasons = [f"{service.name}.{table}: {reason}" for service in services for table, reason in service.left_out]
     why = "; ".join([*skipped, *reasons]) or "they hold no table"
-    return f"no table that can be followed in {', '.join(map(str, files))}: {why}"
+    return f"no table that can be followed in {', '.join(map(without_password, files))}: {why}"
 
 
-def _read_store(folder: Path, files: Sequence[Path]) -> str:
+def _read_store(folder: Path, files: Sequence[str]) -> str:
     """A name for the read store that is none of the services' files."""
     taken = {os.path.realpath(file) for file in files}
     names = ("read.db", "read_model.db", "syncline_read.db")
@@ -151,7 +162,11 @@ def _configuration(services: Sequence[StarterService], folder: Path, read_store:
 
 
 def _url(file: str, folder: Path) -> str:
-    """Relative where the file is in or below the folder, so that both can be moved together."""
+    """Relative where the file is in or below the folder, so that both can be moved together. A URL as it is, but its password."""
+    if is_postgres(file):
+        role, separator, rest = file.removeprefix("postgresql://").partition("@")
+        has_password = separator and ":" in role
+        return f"postgresql://{role.partition(':')[0]}:${{PGPASSWORD}}@{rest}" if has_password else file
     home = os.path.abspath(folder)
     inside = os.path.commonpath([home, file]) == home
     return f"sqlite:///{Path(os.path.relpath(file, home)).as_posix() if inside else file}"
@@ -177,6 +192,8 @@ def _described(service: StarterService) -> str:
 
 def _with_wal(service: StarterService) -> str:
     """Changes the journal mode of the database file: kept in the file, and understood by every SQLite since 2010."""
+    if is_postgres(service.file):
+        return f"{without_password(service.file)} is PostgreSQL, where readers and writers never wait for each other"
     if service.journal_mode == "wal":
         return f"{service.file} is in WAL mode already"
     with closing(open_source(service.file, read_only=False)) as connection:
@@ -187,7 +204,7 @@ def _with_wal(service: StarterService) -> str:
 
 
 def _wal_hints(services: Sequence[StarterService]) -> list[str]:
-    files = [service.file for service in services if service.journal_mode not in ("wal", "memory")]
+    files = [service.file for service in services if service.journal_mode not in ("wal", "memory", "")]
     if not files:
         return []
     named = ", ".join(Path(file).name for file in files)

@@ -7,9 +7,10 @@ from syncline.config import ReadModelConfig
 from syncline.defining import mirrors_needed
 from syncline.errors import Fault, StoreError
 from syncline.messages import Batch, Position, Relation
+from syncline.places import is_postgres
 from syncline.read.definition import Definition
 from syncline.stores.protocols import ReadStore
-from syncline.stores.roles import is_postgres, read_role
+from syncline.stores.roles import read_role
 
 STEP_S = 1.0
 _START = Position("trial", 0)

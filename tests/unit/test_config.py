@@ -88,7 +88,7 @@ tables = []
 push = "nats://nats1:4222"
 
 [service.billing]
-database = "postgresql://billing@db1/billing"
+database = "postgresql://billing:secret@db1"
 capture = "wal"
 tables = ["invoice", "Invoice"]
 
@@ -108,8 +108,8 @@ views = "views/*.sql"
         "syncline.toml:4: unknown capture 'trigers'; did you mean 'triggers'?",
         "syncline.toml:5: 'tables' is []; write a list of table names, or \"*\" for all with a primary key",
         "syncline.toml:6: 'push' is not in this version; remove the line, changes are then pulled",
-        "syncline.toml:9: 'postgresql://' is not in this version; use an SQLite file, for example \"sqlite:///billing.db\"",
-        "syncline.toml:10: capture 'wal' is not in this version; use 'triggers' or 'polling'",
+        "syncline.toml:9: 'postgresql://billing@db1' names no database; write it after the host: "
+        "postgresql://role@host:5432/orders",
         "syncline.toml:11: table 'Invoice' is named twice; remove one",
         "syncline.toml:11: table 'invoice' is named twice; remove one",
         "syncline.toml:13: unknown section 'read-model'; did you mean 'read_model'?",
@@ -138,7 +138,7 @@ def test_a_service_of_events_is_told_to_be_placed_in_an_app(folder: Path, captur
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:///orders.db?mode=ro", "has options after '?'"),
         ("mysql://db1/orders", "'mysql://' is no database that Syncline knows"),
-        ("postgresql+psycopg://u:secret@db1/x", "'postgresql+psycopg://' is not in this version"),
+        ("postgresql+psycopg://u:secret@db1/x", "'postgresql+psycopg://' names a driver; write postgresql://"),
         ("", "'database' is '', not a text"),
     ],
 )
@@ -199,25 +199,25 @@ def test_a_service_name_that_would_make_tables_ambiguous_is_refused(folder: Path
 
 def test_a_read_store_that_is_a_source_is_refused(folder: Path) -> None:
     [fault] = faults(folder, SERVICE + READ_MODEL.replace("read.db", "./views/../orders.db"))
-    assert fault == ("syncline.toml:8: this is the database file of service 'orders'; give the read store a file of its own")
+    assert fault == ("syncline.toml:8: this is the database of service 'orders'; give the read store one of its own")
 
 
 def test_the_same_file_under_two_names_is_recognised(folder: Path) -> None:
     (folder / "orders.db").touch()
     os.link(folder / "orders.db", folder / "read.db")
     [fault] = faults(folder, SERVICE + READ_MODEL)
-    assert "this is the database file of service 'orders'" in fault
+    assert "this is the database of service 'orders'" in fault
 
 
 def test_two_services_of_one_file_are_told_to_be_one(folder: Path) -> None:
     [fault] = faults(folder, SERVICE + SERVICE.replace("service.orders", "service.billing") + READ_MODEL)
-    assert fault.startswith("syncline.toml:8: service 'billing' has the same database file as service 'orders'")
+    assert fault.startswith("syncline.toml:8: service 'billing' has the same database as service 'orders'")
     assert "name the tables of both in the 'tables' of 'orders'" in fault
 
 
 def test_two_read_models_of_one_file_are_refused(folder: Path) -> None:
     [fault] = faults(folder, SERVICE + READ_MODEL + READ_MODEL.replace("read_model.shop", "read_model.other"))
-    assert "read model 'shop' has the same file" in fault
+    assert "read model 'shop' has the same database" in fault
 
 
 def test_a_pattern_that_matches_no_view_is_refused(folder: Path) -> None:
@@ -274,3 +274,25 @@ def test_the_line_of_a_key_is_found_among_strings_arrays_and_comments() -> None:
     }  # fmt: skip
     assert lines.line_of(("i", "j", "k", "l")) == 13
     assert lines.line_of(("unheard", "of")) == 0
+
+
+def test_a_postgresql_database_is_known_by_one_spelling_of_its_url(folder: Path) -> None:
+    service = SERVICE.replace("sqlite:///orders.db", "postgres://me:secret@db1:5433/orders?sslmode=require")
+    [found] = loaded(folder, service + READ_MODEL).services
+    assert found.database == "postgresql://me:secret@db1:5433/orders?sslmode=require"
+
+
+def test_capture_by_wal_is_refused_for_an_sqlite_file(folder: Path) -> None:
+    [fault] = faults(folder, SERVICE.replace('"triggers"', '"wal"') + READ_MODEL)
+    assert fault == ("syncline.toml:4: capture 'wal' is PostgreSQL's, and this is an SQLite file; use 'triggers' or 'polling'")
+
+
+def test_two_tables_that_views_would_call_alike_are_refused(folder: Path) -> None:
+    service = SERVICE.replace("sqlite:///orders.db", "postgresql://db1/orders").replace('"order_lines"]', '"old.orders"]')
+    assert any("named twice; views name it without its schema" in fault for fault in faults(folder, service + READ_MODEL))
+
+
+def test_two_roles_at_one_database_are_one_database(folder: Path) -> None:
+    one, other = "postgresql://a:x@DB1/orders", "postgresql://b:y@db1:5432/orders?sslmode=require"
+    [fault] = faults(folder, SERVICE.replace("sqlite:///orders.db", one) + READ_MODEL.replace("sqlite:///read.db", other))
+    assert "this is the database of service 'orders'" in fault

@@ -130,7 +130,7 @@ def test_the_databases_are_only_changed_when_wal_is_asked_for(shop: Path) -> Non
 
 def test_a_database_elsewhere_is_named_by_its_whole_path(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("elsewhere")
-    start_here([shop / "orders.db"], folder)
+    start_here([str(shop / "orders.db")], folder)
     config = load_config(folder / "syncline.toml")
     assert config.services[0].database == str(shop / "orders.db")
     assert config.read_models[0].database == str(folder / "read.db")
@@ -138,7 +138,7 @@ def test_a_database_elsewhere_is_named_by_its_whole_path(shop: Path, tmp_path_fa
 
 def test_a_source_that_is_called_like_the_read_store_keeps_its_file(tmp_path: Path) -> None:
     make_database(tmp_path / "read.db", "CREATE TABLE t (a INTEGER PRIMARY KEY)")
-    start_here([tmp_path / "read.db"], tmp_path)
+    start_here([str(tmp_path / "read.db")], tmp_path)
     assert load_config(tmp_path / "syncline.toml").read_models[0].database == str(tmp_path / "read_model.db")
 
 
@@ -146,9 +146,9 @@ def test_what_is_no_database_is_skipped_in_a_folder_and_refused_by_name(shop: Pa
     (shop / "notes.db").write_text("these are notes, and long enough to be no database header at all" * 20)
     assert any(line.startswith("skipped ") and "notes.db" in line for line in start_here([], shop).report)
     with pytest.raises(InvalidDefinition, match=r"notes\.db"):
-        start_here([shop / "notes.db"], shop, replace=True)
+        start_here([str(shop / "notes.db")], shop, replace=True)
     with pytest.raises(InvalidDefinition, match=r"absent\.db"):
-        start_here([shop / "absent.db"], shop, replace=True)
+        start_here([str(shop / "absent.db")], shop, replace=True)
     assert not (shop / "absent.db").exists()
 
 

@@ -61,7 +61,7 @@ def main() -> None:
 
 
 @click.command()
-@click.argument("databases", nargs=-1, metavar="[DB]...", type=click.Path())
+@click.argument("databases", nargs=-1, metavar="[DB|URL]...", type=click.Path())
 @click.option("--dir", "folder", default=".", type=click.Path(file_okay=False), help="Where to write (default here).")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--wal", is_flag=True, help="Put the databases into WAL mode, so that nobody waits for a reader.")
@@ -70,11 +70,12 @@ def main() -> None:
 def init(databases: tuple[str, ...], folder: str, force: bool, wal: bool, as_json: bool) -> int:
     """Looks at databases and writes a syncline.toml and a first view.
 
-    Without DB: all *.db, *.sqlite and *.sqlite3 files of the folder. Changes no database, except for --wal.
+    URL is of a PostgreSQL database. Without any: all *.db, *.sqlite and *.sqlite3 files of the folder. Changes no database,
+    except for --wal.
     """
     from syncline.starter import start_here
 
-    started = start_here([Path(each) for each in databases], Path(folder), replace=force, use_wal=wal)
+    started = start_here(databases, Path(folder), replace=force, use_wal=wal)
     if as_json:
         print_json(started)
     else:

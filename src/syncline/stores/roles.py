@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from syncline.errors import StoreError
 from syncline.messages import Key, Position, Relation, Row
 from syncline.move.feed import Feed
+from syncline.places import is_postgres
 from syncline.rows import Published
 from syncline.stores.event_log import EventLog
 from syncline.stores.protocols import Reader, ReadStore
@@ -211,11 +212,6 @@ class ReadRole(Protocol):
     def trial_store(self, database: str, name: str) -> AbstractContextManager[ReadStore]:
         """An empty store like this one, to try views in; nothing of it is left."""
         ...
-
-
-def is_postgres(database: str) -> bool:
-    """Whether this is the URL of a PostgreSQL database; all else is the path of an SQLite file."""
-    return database.startswith("postgresql://")
 
 
 def dialect_of(database: str) -> str:

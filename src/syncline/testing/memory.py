@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from syncline.app import App
 from syncline.config import Config
 from syncline.definitions import ForeignService, View
 from syncline.errors import Fault, InvalidDefinition, StaleRead
 from syncline.messages import Receipt, Token
-from syncline.places import Placed, SQLite
+from syncline.places import Placed, PostgreSQL, SQLite, is_postgres, postgres_url, without_password
 from syncline.read.reader import ReadResult
 from syncline.testing.clock import Clock
 
@@ -29,9 +30,14 @@ NO_DATABASES: Final[Mapping[str, str | Path]] = MappingProxyType({})
 
 @contextmanager
 def in_memory(
-    app: App, *, clock: Clock | None = None, databases: Mapping[str, str | Path] = NO_DATABASES
+    app: App,
+    *,
+    clock: Clock | None = None,
+    databases: Mapping[str, str | Path] = NO_DATABASES,
+    create: Callable[[str], str] | None = None,
 ) -> Iterator["InMemory"]:
-    """The parts of `app` over fresh SQLite files: in memory where the system has a folder for that, and gone at the end.
+    """The parts of `app` over fresh databases. SQLite files are in memory where the system has a folder for that, and gone at the
+    end; what is placed on PostgreSQL is put into empty databases of a server: `create` makes one, and returns its URL.
 
     A service that others write for (of a `syncline.toml`, or a ForeignService) has a database that Syncline cannot make:
     `databases` names one for each, made by the test, which is used in place and may be written to meanwhile. Raises
@@ -40,7 +46,8 @@ def in_memory(
     """
     clock = clock or Clock()
     with tempfile.TemporaryDirectory(prefix="syncline-", dir=memory_folder()) as folder:
-        places = _Places(Path(folder), {name: os.path.abspath(path) for name, path in databases.items()})
+        given = {name: str(each) if is_postgres(str(each)) else os.path.abspath(each) for name, each in databases.items()}
+        places = _Places(Path(folder), given, create)
         parts = [places.moved(part) for part in app.parts]
         if places.faults:
             raise InvalidDefinition(places.faults)
@@ -102,6 +109,7 @@ class _Places:
 
     folder: Path
     databases: Mapping[str, str]
+    create: Callable[[str], str] | None
     faults: list[Fault] = field(default_factory=list)
     moved_to: dict[str, str] = field(default_factory=dict)
 
@@ -112,8 +120,8 @@ class _Places:
             models = tuple(replace(model, database=self._fresh(model.database)) for model in part.read_models)
             return replace(part, services=services, read_models=models)
         definition = part.definition
-        path = self._given(definition.name) if isinstance(definition, ForeignService) else self._fresh(part.store.path)
-        return replace(part, store=SQLite(path))
+        database = self._given(definition.name) if isinstance(definition, ForeignService) else self._fresh(part.store.database)
+        return replace(part, store=PostgreSQL(database) if is_postgres(database) else SQLite(database))
 
     def _given(self, service: str) -> str:
         found = self.databases.get(service)
@@ -123,13 +131,23 @@ class _Places:
             self.faults.append(Fault("", 0, f"{message}; {advice}"))
         return found or ""
 
-    def _fresh(self, path: str) -> str:
-        path = os.path.abspath(path)
-        if path not in self.moved_to:
-            folder = self.folder / str(len(self.moved_to))
-            folder.mkdir()
-            self.moved_to[path] = str(folder / Path(path).name)
-        return self.moved_to[path]
+    def _fresh(self, database: str) -> str:
+        if database not in self.moved_to:
+            self.moved_to[database] = self._made(database) if is_postgres(database) else self._file(database)
+        return self.moved_to[database]
+
+    def _file(self, path: str) -> str:
+        folder = self.folder / str(len(self.moved_to))
+        folder.mkdir()
+        return str(folder / Path(path).name)
+
+    def _made(self, url: str) -> str:
+        if self.create is None:
+            message = f"'{without_password(url)}' is on PostgreSQL, and this test must not touch it"
+            advice = "say how an empty database is made: in_memory(app, create=databases.create), see syncline.testing.postgres"
+            self.faults.append(Fault("", 0, f"{message}; {advice}"))
+            return url
+        return postgres_url(self.create(urlsplit(url).path.strip("/")))
 
 
 def memory_folder() -> str | None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import adapters, errors
@@ -19,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.types.string import TextLoader
 
 from syncline.errors import StoreError, Unavailable
+from syncline.places import without_password
 from syncline.stores.statements import load_statements
 
 OLDEST_SERVER = 15
@@ -94,14 +94,8 @@ def in_words(database: str, error: psycopg.Error) -> StoreError:
 
 
 def shown(database: str) -> str:
-    """The URL without its password, for messages."""
-    parts = urlsplit(database)
-    user, _, place = parts.netloc.rpartition("@")
-    netloc = f"{user.partition(':')[0]}@{place}" if user else place
-    query = "&".join(
-        each for each in parts.query.split("&") if each and not each.lower().startswith(("password=", "sslpassword="))
-    )
-    return f"'{urlunsplit(parts._replace(netloc=netloc, query=query))}'"
+    """The URL without its password, quoted, for messages."""
+    return f"'{without_password(database)}'"
 
 
 def quoted(*names: str) -> str:
