@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from syncline.config import Config, ReadModelConfig, ServiceConfig, database_identity, service_name_fault, services_mentioned
+from syncline.config import (
+    Config,
+    ReadModelConfig,
+    ServiceConfig,
+    database_identity,
+    schema_fault,
+    service_name_fault,
+    services_mentioned,
+)
 from syncline.definitions import ForeignService, View
 from syncline.errors import Fault, InvalidDefinition
 from syncline.places import WAL, Events, Placed, Polling, PostgreSQL, Triggers, is_postgres, without_password
@@ -118,6 +126,8 @@ def _read_models(
         owner = next((service.name for service in services if database_identity(service.database) == one), None)
         if owner is not None:
             faults.append(Fault("", 0, f"read store '{shown}' is the database of service '{owner}'; give it one of its own"))
+        if message := schema_fault(model, [service.name for service in services]):
+            faults.append(Fault("", 0, message))
         if fault := name_fault(model.name):
             faults.append(Fault("", 0, f"read store '{shown}': a read model is named after its database: {fault}; rename it"))
     return tuple(models.values())

@@ -22,6 +22,7 @@ DEFAULT_FULL_EVERY_S = 60.0
 
 _CAPTURES = ("triggers", "polling", "wal")
 _PYTHON_CAPTURES = ("events", "outbox")
+_OTHERS_SCHEMAS = ("public", "information_schema", "syncline")
 _POSTGRES = ("postgresql", "postgres")
 _SERVICE_KEYS = ("database", "capture", "tables", "every_s", "changed_at", "full_every_s", "push")
 _READ_MODEL_KEYS = ("database", "views")
@@ -83,6 +84,9 @@ def load_config(path: str | Path) -> Config:
             problem = f"'{section}' is not a section" if has_other else f"there is no [{section}.NAME] section"
             source.fault((section,), f"{problem}; write one, for example [{section}.{example}]")
     _refuse_shared_files(source, services, read_models)
+    for model in read_models:
+        if message := schema_fault(model, [service.name for service in services]):
+            source.fault(("read_model", model.name), message)
     if source.faults:
         own_first = sorted(source.faults, key=lambda fault: (fault.file != source.file, fault.file, fault.line))
         raise InvalidDefinition(own_first)
@@ -93,6 +97,21 @@ def services_mentioned(views: Iterable[View], services: Iterable[ServiceConfig])
     """The names of those services that the views' text mentions before a dot."""
     named = {word.lower() for view in views for word in re.findall(r"(\w+)[\"`\]]?\s*\.", view.sql)}
     return tuple(service.name for service in services if service.name in named)
+
+
+def schema_fault(model: ReadModelConfig, services: Iterable[str]) -> str | None:
+    """What is wrong with the names of schemas that a read store on PostgreSQL would have; None when nothing is.
+
+    Mirrors are in a schema named after their service, views in one named after the read model.
+    """
+    if not is_postgres(model.database):
+        return None
+    if model.name in services:
+        return f"read model '{model.name}' and service '{model.name}' would be one schema of the read store; rename one"
+    taken = [each for each in (model.name, *model.services) if each in _OTHERS_SCHEMAS or each.startswith("pg_")]
+    if taken:
+        return f"'{taken[0]}' would be a schema of the read store, and PostgreSQL or Syncline has one of that name; rename it"
+    return None
 
 
 def default_names(path: str | Path) -> tuple[list[str], list[str]]:

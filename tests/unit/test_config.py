@@ -296,3 +296,17 @@ def test_two_roles_at_one_database_are_one_database(folder: Path) -> None:
     one, other = "postgresql://a:x@DB1/orders", "postgresql://b:y@db1:5432/orders?sslmode=require"
     [fault] = faults(folder, SERVICE.replace("sqlite:///orders.db", one) + READ_MODEL.replace("sqlite:///read.db", other))
     assert "this is the database of service 'orders'" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("orders", "read model 'orders' and service 'orders' would be one schema of the read store; rename one"),
+        ("public", "'public' would be a schema of the read store"),
+        ("pg_shop", "'pg_shop' would be a schema of the read store"),
+    ],
+)
+def test_schemas_of_a_read_store_on_postgresql_belong_to_one(folder: Path, name: str, expected: str) -> None:
+    model = READ_MODEL.replace("read_model.shop", f"read_model.{name}").replace("sqlite:///read.db", "postgresql://db1/read")
+    [fault] = faults(folder, SERVICE + model)
+    assert expected in fault
