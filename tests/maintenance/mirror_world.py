@@ -18,7 +18,7 @@ from syncline.read.maintain.parse import render
 from syncline.read.maintain.plan import ViewPlan
 from syncline.read.maintain.schema import catalog_of, mirror_id
 from syncline.read.view import View, parse_view
-from syncline.stores.sqlite.program import changes_table
+from syncline.stores.read_definitions import changes_table
 from syncline.stores.sqlite.read import SQLiteReadStore
 from syncline.stores.sqlite.tables import listed, quoted
 
@@ -163,15 +163,15 @@ class World:
         self.store.rebuild(name)
 
     def build_a_step(self) -> bool:
-        self.store._builds._keys_a_step = self.rng.choice((1, 2, 5))
+        self.store._database.builds._keys_a_step = self.rng.choice((1, 2, 5))
         return self.store.build(0.0)
 
     def build_all(self) -> None:
-        self.store._builds._keys_a_step = 1000
+        self.store._database.builds._keys_a_step = 1000
         for _ in range(1000):
             if not self.store.build(1.0):
                 return
-        raise AssertionError(f"builds do not come to an end: {self.store._builds.begun()}")
+        raise AssertionError(f"builds do not come to an end: {self.store._database.builds.begun()}")
 
     def batch(self, changes: int | None = None) -> None:
         """Changes several tables of one service at random and applies that as one batch."""
@@ -333,11 +333,10 @@ class World:
             if current.get(name) is not None and current[name].fingerprint == definition.fingerprint:
                 wanted = typed(self.oracle.execute(f'SELECT * FROM temp."{name}"'), is_loose)
                 _same(f"view {name}", typed(self._stored(plan, plan.visible), is_loose), wanted)
-            tables = {source: source for each in definition.plans for source in each.reads}
+            tables = {source: quoted(source) for each in definition.plans for source in each.reads}
             for hidden in definition.plans[:-1]:
                 rows = self.connection.execute(render(hidden.definition, tables)).fetchall()
-                own = [column.name for column in hidden.columns][: len(rows[0]) if rows else None]
-                stored = self._stored(hidden, own)
+                stored = self._stored(hidden, hidden.visible)
                 _same(f"hidden view {hidden.name}", typed(stored, is_loose), typed(rows, is_loose))
             if before is not None and name in before:
                 self._check_changes(plan, *before[name])

@@ -17,7 +17,7 @@ def test_no_walk_and_no_recomputation_reads_a_table_from_end_to_end(name: str) -
     world = World(random.Random(1), TABLES, define([view_of(n, SHAPES[n]) for n in (*PARENTS.get(name, ()), name)], TABLES))
     world.build_all()
     nodes = world.store._engine.nodes.values()
-    assert [line for node in nodes for line in scans(world.connection, node)] == []
+    assert [line for node in nodes for line in scans(world.connection, world.store._engine.machine, node)] == []
     world.close()
 
 
@@ -30,12 +30,12 @@ def test_a_lost_index_is_reported_with_the_table_that_would_be_read_whole() -> N
     world = World(random.Random(1), tables, define([view_of("sold", text)], tables))
     world.build_all()
     item = world.store._engine.nodes["shop__item"]
-    assert scans(world.connection, item) == []
+    assert scans(world.connection, world.store._engine.machine, item) == []
     for (index,) in world.connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     ).fetchall():
         world.connection.execute(f'DROP INDEX "{index}"')
-    assert scans(world.connection, item) == [
+    assert scans(world.connection, world.store._engine.machine, item) == [
         "shop__sale is read whole to find the rows of sold that a change of shop__item affects"
     ]
     world.close()

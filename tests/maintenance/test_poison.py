@@ -10,7 +10,7 @@ from tests.maintenance.mirror_world import Rows, World, define, number, one_of, 
 
 from syncline.errors import UnsupportedQuery
 from syncline.messages import Chunk, Scalar
-from syncline.stores.sqlite.parked import parked_keys
+from syncline.stores.parked import parked_keys
 
 BIG = 2**62
 TABLES = [
@@ -82,7 +82,7 @@ class Poisoned(World):
         assert self._rows("SELECT n, accounts FROM over_sums") == self._rows("SELECT n, count(total) FROM sums GROUP BY n")
         assert self._rows("SELECT kind, n FROM kinds") == self._rows("SELECT kind, count(*) FROM kinds__1 GROUP BY kind")
         live = {"sums", "kinds__1", "whole", "counts", "over_sums", "kinds"}
-        parked = {(key.view, tuple(json.loads(key.key))) for key in parked_keys(self.connection) if key.view in live}
+        parked = {(key.view, tuple(json.loads(key.key))) for key in parked_keys(self.store._run) if key.view in live}
         assert parked == {(name, key) for name, keys in self.failing.items() for key in keys}
 
     def _rows(self, sql: str) -> Rows:
@@ -150,23 +150,23 @@ def test_a_parked_key_names_the_error_and_since_when_and_leaves_when_it_can_be_c
     world = _quiet_world()
     _put(world, (1, "a", BIG, None), (2, "b", 5, None))
     _put(world, (3, "a", BIG, None))
-    (parked,) = [key for key in parked_keys(world.connection) if key.view == "sums"]
+    (parked,) = [key for key in parked_keys(world.store._run) if key.view == "sums"]
     assert (parked.key, parked.error) == ('["a"]', "integer overflow")
     assert parked.since > 0
     assert world.connection.execute("SELECT total FROM sums ORDER BY account").fetchall() == [(BIG,), (5,)]
     _put(world, (3, "a", BIG + 1, None))
-    assert [key.since for key in parked_keys(world.connection) if key.view == "sums"] == [parked.since]
+    assert [key.since for key in parked_keys(world.store._run) if key.view == "sums"] == [parked.since]
     _put(world, (3, "a", 1, None))
-    assert [key for key in parked_keys(world.connection) if key.view == "sums"] == []
+    assert [key for key in parked_keys(world.store._run) if key.view == "sums"] == []
     assert world.connection.execute("SELECT total FROM sums ORDER BY account").fetchall() == [(BIG + 1,), (5,)]
 
 
 def test_a_parked_key_whose_rows_are_deleted_is_forgotten() -> None:
     world = _quiet_world()
     _put(world, (1, None, BIG, None), (2, None, BIG, None))
-    assert [key.key for key in parked_keys(world.connection) if key.view == "sums"] == ["[null]"]
+    assert [key.key for key in parked_keys(world.store._run) if key.view == "sums"] == ["[null]"]
     world.apply("pay", [Chunk(TABLES[0].relation, [], [(1,), (2,)])])
-    assert parked_keys(world.connection) == []
+    assert parked_keys(world.store._run) == []
 
 
 def test_a_view_that_is_dropped_takes_its_parked_keys_along() -> None:
@@ -174,7 +174,7 @@ def test_a_view_that_is_dropped_takes_its_parked_keys_along() -> None:
     _put(world, (1, "a", BIG, None), (2, "a", BIG, None))
     world.definitions = define([view_of("counts", COUNTS)], TABLES)
     world.define()
-    assert parked_keys(world.connection) == []
+    assert parked_keys(world.store._run) == []
 
 
 def test_what_is_not_the_fault_of_the_data_is_raised() -> None:
@@ -182,7 +182,7 @@ def test_what_is_not_the_fault_of_the_data_is_raised() -> None:
     world.connection.execute("DROP TABLE pay__entry")
     with pytest.raises(Exception, match="no such table"):
         world.store.repair_view("sums", [("a",)])
-    assert parked_keys(world.connection) == []
+    assert parked_keys(world.store._run) == []
 
 
 def test_a_key_by_an_expression_that_may_fail_is_refused_with_a_rewrite_that_works() -> None:

@@ -420,6 +420,13 @@ REFUSALS: dict[str, Refusal] = {
         "Move it to the top",
         "-- key: id\nWITH x AS (SELECT id FROM shop.orders) SELECT d.id FROM (SELECT id FROM x UNION SELECT id FROM shop.customer) AS d",
     ),
+    "with that nothing reads": Refusal(
+        "-- key: id\nWITH x AS (SELECT id FROM shop.customer)\nSELECT id FROM shop.orders",
+        "WITH x",
+        2,
+        "Leave it out",
+        "-- key: id\nSELECT id FROM shop.orders",
+    ),
     "with that reads itself": Refusal(
         "-- key: id\nWITH x AS (SELECT id FROM x) SELECT id FROM x",
         "FROM x",

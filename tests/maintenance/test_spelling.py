@@ -8,9 +8,11 @@ from tests.maintenance.mirror_world import Table, World, define, number, one_of,
 
 from syncline.errors import UnsupportedQuery
 from syncline.messages import Column, Relation
-from syncline.read.maintain.parse import parse, to_sql
+from syncline.read.maintain.dialects import DIALECTS
+from syncline.read.maintain.parse import parse
 from syncline.read.maintain.schema import catalog_of
 
+SQLITE = DIALECTS["sqlite"]
 COLUMNS = ("a", "b", "c", "d", "j", "n")
 RELATION = Relation("s", "t", (Column("id", "INTEGER"), *(Column(name) for name in COLUMNS)), ("id",), is_rowid_key=True)
 CREATE = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, c REAL, d TEXT, j TEXT, n)"
@@ -73,15 +75,15 @@ def data() -> sqlite3.Connection:
 
 @pytest.mark.parametrize("text", expressions())
 def test_an_expression_gives_what_it_gave_before_it_was_parsed(text: str, data: sqlite3.Connection) -> None:
-    parsed = parse(f"SELECT {text} AS x FROM s.t", catalog_of([RELATION]))
-    written = to_sql(parsed.tree).replace('"syncline:s__t"', "t")
+    parsed = parse(f"SELECT {text} AS x FROM s.t", catalog_of([RELATION]), SQLITE)
+    written = SQLITE.sql(parsed.tree).replace('"syncline:s__t"', "t")
     assert _result(data, written) == _result(data, f"SELECT {text} AS x FROM t")
 
 
 @pytest.mark.parametrize("text", ["+a = b", "a = + b", "mod(a, b)", "CASE WHEN +a THEN 1 END", "a IN (+1)"])
 def test_what_the_parser_would_change_is_refused(text: str) -> None:
     with pytest.raises(UnsupportedQuery):
-        parse(f"SELECT {text} AS x FROM s.t", catalog_of([RELATION]))
+        parse(f"SELECT {text} AS x FROM s.t", catalog_of([RELATION]), SQLITE)
 
 
 def _result(data: sqlite3.Connection, sql: str) -> object:

@@ -192,6 +192,12 @@ SHAPES: dict[str, str] = {
         "LEFT JOIN shop.line l ON l.order_id = o.id LEFT JOIN stock.reservation r ON r.order_id = o.id "
         "LEFT JOIN pay.payment p ON p.order_id = o.id GROUP BY o.id, c.name, o.status, r.status, p.amount"
     ),
+    "grouped_negation": "-- key: g\nSELECT NOT placed AS g, count(*) AS n FROM shop.orders GROUP BY NOT placed",
+    "grouped_either": "-- key: g\nSELECT placed > 1 OR customer_id IS NULL AS g, count(*) AS n FROM shop.orders GROUP BY placed > 1 OR customer_id IS NULL",
+    "grouped_between": "-- key: g\nSELECT placed BETWEEN 1 AND 2 AS g, count(*) AS n FROM shop.orders GROUP BY placed BETWEEN 1 AND 2",
+    "joined_by_null": (
+        "-- key: id, order_id\nSELECT o.id, p.order_id FROM shop.orders o JOIN pay.payment p ON (o.placed IS NULL) = (p.amount IS NULL) AND p.order_id = o.customer_id"
+    ),
     "grouped_dependent": (
         "-- key: id\nSELECT c.id, c.name, count(o.id) AS orders FROM shop.customer c LEFT JOIN shop.orders o ON o.customer_id = c.id GROUP BY c.id"
     ),

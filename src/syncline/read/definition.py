@@ -9,6 +9,8 @@ from typing import Any
 from syncline.errors import InvalidDefinition, UnsupportedQuery
 from syncline.messages import Column
 from syncline.read.maintain.compiler import compile_view
+from syncline.read.maintain.dialect import Dialect
+from syncline.read.maintain.dialects import DIALECTS
 from syncline.read.maintain.parse import names_read
 from syncline.read.maintain.plan import Index, ViewPlan, Walk
 from syncline.read.maintain.schema import Catalog
@@ -68,16 +70,16 @@ def define_views(views: Sequence[View], catalog: Catalog) -> tuple[list[Definiti
                 made.append(definition)
                 catalog = catalog.with_source(view.name, definition.own_plan.as_source())
         if len(stuck) == len(waiting):
-            refused = _reasons(stuck)
+            refused = _reasons(stuck, DIALECTS[catalog.dialect])
             break
         waiting = [view for view, _ in stuck]
     return made, refused
 
 
-def _reasons(stuck: Sequence[tuple[View, Exception]]) -> list[Exception]:
+def _reasons(stuck: Sequence[tuple[View, Exception]], dialect: Dialect) -> list[Exception]:
     """Why each view was refused: a view that reads a refused one need not know the reason itself."""
     names = {view.name for view, _ in stuck}
-    read = {view.name: {name: line for name, line in names_read(view.sql).items() if name in names} for view, _ in stuck}
+    read = {view.name: {name: line for name, line in names_read(view.sql, dialect).items() if name in names} for view, _ in stuck}
     reasons: list[Exception] = []
     for view, error in stuck:
         reached = _reached(view.name, read)

@@ -89,6 +89,8 @@ class Store(Protocol):
 
     def held(self, relation: Relation, mirror: str, after: Key | None, up_to: Key | None) -> list[Row]: ...
 
+    def table(self, name: str) -> str: ...
+
     def lookup(self, table: str, columns: Sequence[str], names: Sequence[str], keys: Sequence[Key]) -> list[Row]: ...
 
     def differences(self, stored: str, columns: Sequence[str], query: str, limit: int) -> tuple[int, list[Row], list[Row]]: ...
@@ -253,7 +255,7 @@ def _compare_view(store: Store, name: str) -> list[tuple[ViewPlan, list[Differen
         definition = view.live if view is not None else None
         if definition is None:
             return []
-        tables = {source: source for plan in definition.plans for source in (*plan.reads, plan.name)}
+        tables = {source: store.table(source) for plan in definition.plans for source in (*plan.reads, plan.name)}
         return [(plan, *_compare_plan(store, name, plan, render(plan.definition, tables))) for plan in definition.plans]
 
 

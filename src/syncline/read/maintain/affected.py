@@ -11,9 +11,9 @@ from syncline.errors import UnsupportedQuery
 from syncline.messages import Column
 from syncline.read.maintain import graph
 from syncline.read.maintain.inner import table_as
-from syncline.read.maintain.parse import plain, to_sql
+from syncline.read.maintain.parse import plain
 from syncline.read.maintain.plan import DELTA, Index, Walk
-from syncline.read.maintain.query import Block, Use, line_of, may_fail
+from syncline.read.maintain.query import Block, Use, line_of
 from syncline.read.maintain.restriction import Branch, edges_into, join_order, partition_nullability
 from syncline.read.maintain.values import as_column, collation_of
 
@@ -29,7 +29,7 @@ def walks_of(branch: Branch) -> list[Walk]:
             path = graph.find_path(branch.edges, use, owner, branch.partition.expressions)
             if path is None:
                 raise _no_path(branch.block, part, use, owner)
-            sql = graph.walk_sql(path, DELTA)
+            sql = graph.walk_sql(path, DELTA, branch.block.dialect)
             walks.append(Walk(use.source.id, sql.before, sql.after, sql.text))
     return walks
 
@@ -38,10 +38,11 @@ def all_keys(branch: Branch) -> str:
     owner = branch.partition.owner
     if owner is None:
         return "SELECT 1"
-    select = exp.Select(expressions=[expression.copy() for expression in branch.partition.expressions])
+    dialect = branch.block.dialect
+    select = exp.Select(expressions=dialect.named_keys(branch.partition.expressions))
     select.set("distinct", exp.Distinct())
     select.set("from_", exp.From(this=table_as(owner.table.name, owner.alias)))
-    return to_sql(select)
+    return dialect.sql(select)
 
 
 def partition_columns(branches: Sequence[Branch]) -> list[Column]:
@@ -59,12 +60,14 @@ def indexes_of(branch: Branch) -> list[Index]:
     wanted: list[Index] = []
 
     def add(use: Use, edges: Sequence[graph.Edge]) -> None:
-        _refuse_failing([e for edge in edges for e in (edge.near_expression, edge.far_expression)])
+        for edge in edges:
+            _refuse_failing(_over(block, edge.near), [edge.near_expression])
+            _refuse_failing(_over(block, edge.far), [edge.far_expression])
         if terms := tuple(dict.fromkeys(edge.index_term for edge in edges)):
             wanted.append(Index(use.source.id, terms))
 
     block, parts = branch.block, list(branch.block.everything_below())
-    _refuse_failing(branch.partition.expressions)
+    _refuse_failing(block, branch.partition.expressions)
     terms = (graph.index_term(block, e, collation_of(block, e)) for e in branch.partition.expressions)
     wanted.append(Index(owner.source.id, tuple(dict.fromkeys(terms))))
     for use in (use for part in parts for use in part.uses):
@@ -83,16 +86,21 @@ def indexes_of(branch: Branch) -> list[Index]:
     return wanted
 
 
-def _refuse_failing(expressions: Sequence[exp.Expr]) -> None:
+def _refuse_failing(block: Block, expressions: Sequence[exp.Expr]) -> None:
     """What affected keys are found by must not fail, or one bad value would stop the whole read store."""
     for expression in expressions:
-        if may_fail(expression):
+        if (why := block.dialect.may_fail(block, expression)) is not None:
             raise UnsupportedQuery(
-                plain(to_sql(expression)),
-                "rows are grouped or joined by it, and it fails for some values, for example malformed JSON",
+                plain(block.dialect.sql(expression)),
+                f"rows are grouped or joined by it, and {why}",
                 "Compute it in an inner SELECT, (SELECT key, … AS name FROM …) AS d, and use d.name: only such rows wait then",
                 line=line_of(expression),
             )
+
+
+def _over(block: Block, use: Use) -> Block:
+    """A block over one table, which may be one of a subquery."""
+    return Block(exp.Select(), None, block.dialect, [use])
 
 
 _EXISTS_INSTEAD = (

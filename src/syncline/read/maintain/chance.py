@@ -1,4 +1,4 @@
-"""Values that SQLite takes from an arbitrary row, refused: bare columns beside GROUP BY, and windows over ties.
+"""Values that a database takes from an arbitrary row, refused: bare columns beside GROUP BY, and windows over ties.
 
 Pure.
 """
@@ -15,30 +15,36 @@ from syncline.read.maintain.refuse import order_dependent_windows
 
 
 def refuse_chance(block: Block) -> None:
-    """Refuses values that SQLite picks from an arbitrary row: bare columns beside GROUP BY, and ties in a window."""
+    """Refuses values that a database picks from an arbitrary row: bare columns beside GROUP BY, and ties in a window."""
     groups = block.group_expressions()
-    if block.is_grouped:
-        outputs = () if block.is_existence else block.select.expressions
-        for clause in (*outputs, block.select.args.get("having")):
-            for column in _outside_aggregates(block, clause, groups):
-                if not keys.is_determined(block, column, groups):
-                    raise UnsupportedQuery(
-                        plain(column.sql("sqlite")),
-                        "it is neither grouped nor aggregated, so its value would come from any row of the group",
-                        f"Add it to GROUP BY, or write MAX({column.name})",
-                        line=line_of(column),
-                    )
+    for column in bare_columns(block):
+        if not keys.is_determined(block, column, groups):
+            raise UnsupportedQuery(
+                plain(block.dialect.sql(column)),
+                "it is neither grouped nor aggregated, so its value would come from any row of the group",
+                f"Add it to GROUP BY, or write MAX({column.name})",
+                line=line_of(column),
+            )
     for window in order_dependent_windows(block):
         order = window.args.get("order")
         by = [ordered.this for ordered in order.expressions] if order is not None else []
         lacking = keys.missing(block, [*window.args["partition_by"], *by]) if not block.is_distinct else []
         if lacking:
             raise UnsupportedQuery(
-                f"{window.this.sql('sqlite')} OVER ( … ORDER BY … )",
+                f"{block.dialect.sql(window.this)} OVER ( … ORDER BY … )",
                 "rows that tie in its ORDER BY would be numbered by chance",
                 f"Add {', '.join(plain(name.removeprefix('GROUP BY ')) for name in lacking)} at the end of its ORDER BY",
                 line=line_of(window),
             )
+
+
+def bare_columns(block: Block) -> list[exp.Column]:
+    """The columns that are read for a group as a whole and are not grouped by."""
+    if not block.is_grouped:
+        return []
+    groups = block.group_expressions()
+    outputs = () if block.is_existence else block.select.expressions
+    return [c for clause in (*outputs, block.select.args.get("having")) for c in _outside_aggregates(block, clause, groups)]
 
 
 def _outside_aggregates(block: Block, clause: exp.Expr | None, groups: Sequence[exp.Expr]) -> list[exp.Column]:

@@ -14,8 +14,10 @@ from syncline.read.maintain import graph, keys, partition
 from syncline.read.maintain.affected import all_keys, indexes_of, partition_columns, walks_of
 from syncline.read.maintain.chance import refuse_chance
 from syncline.read.maintain.compound import add_branch_key, keeps_duplicates, name_outputs, prove_compound, refuse_mixed_kinds
+from syncline.read.maintain.dialect import Dialect
+from syncline.read.maintain.dialects import DIALECTS
 from syncline.read.maintain.inner import ROWS, flat_selects, refuse_column_list, split_rows, table_as
-from syncline.read.maintain.parse import Parsed, parse, placeholder, plain, to_sql
+from syncline.read.maintain.parse import Parsed, parse, placeholder, plain
 from syncline.read.maintain.partition import WHOLE
 from syncline.read.maintain.plan import ViewPlan, without_prefixes
 from syncline.read.maintain.query import Block, Use, build_block, line_of
@@ -42,8 +44,9 @@ def compile_view(view: View, catalog: Catalog) -> list[ViewPlan]:
 
     Raises UnsupportedQuery, with the line in the view's file, when no plan can; never returns a plan that is only nearly right.
     """
+    dialect = DIALECTS[catalog.dialect]
     try:
-        return _Compiler(view, parse(view.sql, catalog)).compile()
+        return _Compiler(view, parse(view.sql, catalog, dialect), dialect).compile()
     except InvalidDefinition as error:
         if not isinstance(error, UnsupportedQuery):
             raise
@@ -54,15 +57,16 @@ def compile_view(view: View, catalog: Catalog) -> list[ViewPlan]:
 class _Compiler:
     """The plans made so far of one view, and the sources its trees may name."""
 
-    def __init__(self, view: View, parsed: Parsed) -> None:
+    def __init__(self, view: View, parsed: Parsed, dialect: Dialect) -> None:
         self.view = view
         self.parsed = parsed
+        self.dialect = dialect
         self.sources: dict[str, Source] = dict(parsed.sources)
         self.plans: list[ViewPlan] = []
         self.hidden = 0
 
     def compile(self) -> list[ViewPlan]:
-        refuse_tree(self.parsed.tree)
+        refuse_tree(self.parsed.tree, self.dialect)
         self._plan(self.parsed.tree, self.view.name, self.view.key, hidden=False)
         if self.view.whole and len(self.plans) > 1:
             raise UnsupportedQuery(
@@ -80,7 +84,7 @@ class _Compiler:
         selects = flat_selects(query)
         for select in selects:
             self._hoist_derived(select)
-        definition = to_sql(query) if hidden else self.parsed.text
+        definition = self.dialect.sql(query) if hidden else self.parsed.text
         if len(selects) == 1:
             plan = self._plan_select(selects[0], name, key, definition, hidden=hidden)
         else:
@@ -109,10 +113,11 @@ class _Compiler:
                 for table in tree.find_all(exp.Table)
                 if not table.db and table.name.lower() == cte.alias.lower()
             ]
-            if references:
-                plan = self._hide(cte.this)
-                for table in references:
-                    table.replace(table_as(placeholder(plan.name), table.alias or table.name))
+            if not references:
+                raise UnsupportedQuery(f"WITH {cte.alias}", "nothing reads it", "Leave it out", line=line_of(cte))
+            plan = self._hide(cte.this)
+            for table in references:
+                table.replace(table_as(placeholder(plan.name), table.alias or table.name))
 
     def _hoist_derived(self, select: exp.Select) -> None:
         for inner in list(select.find_all(exp.Query)):
@@ -136,7 +141,7 @@ class _Compiler:
     # -- one SELECT --------------------------------------------------------------------------------------------------
 
     def _plan_select(self, select: exp.Select, name: str, key: tuple[str, ...], definition: str, *, hidden: bool) -> ViewPlan:
-        block = self._build(select)
+        block, selected = self._build(select), len(select.expressions)
         if hidden:
             key = add_key(block)
         outputs = outputs_of(block, hidden=hidden)
@@ -153,19 +158,23 @@ class _Compiler:
         branch = Branch(block, edges, chosen)
         stored = stored_partition(branch, outputs)
         for column, expression in stored.items():
-            if column not in outputs:
+            if column.lower() not in outputs:
                 block.select.append("expressions", exp.alias_(expression.copy(), column, quoted=True))
+        if hidden and len(select.expressions) > selected:
+            definition = self.dialect.sql(select)
         plan = self._assemble([branch], restricted(branch), name, key, tuple(stored), definition, hidden=hidden)
         return replace(plan, unique=numbered_keys(block))
 
     def _build(self, select: exp.Select) -> Block:
         if select.args.get("from_") is None:
             raise UnsupportedQuery("SELECT without FROM", "it reads no relation", "Leave the view out", line=1)
-        block = build_block(select, self.sources)
+        block = build_block(select, self.sources, self.dialect)
         for part in block.everything_below():
             refuse_block(part)
         for part in block.everything_below():
             refuse_chance(part)
+        for part in block.everything_below():
+            self.dialect.complete(part)
         return block
 
     def _proven_key(self, block: Block, outputs: dict[str, exp.Expr], key: tuple[str, ...]) -> tuple[str, ...]:
@@ -198,7 +207,7 @@ class _Compiler:
             if name is None:
                 raise UnsupportedQuery(
                     "key",
-                    f"none is declared, and {plain(to_sql(expression))}, which tells rows apart, is not selected",
+                    f"none is declared, and {plain(self.dialect.sql(expression))}, which tells rows apart, is not selected",
                     f"Select it and add a line `-- key: {expression.name or '…'}` at the top",
                     line=0,
                 )
@@ -231,6 +240,7 @@ class _Compiler:
         if hidden and is_all:
             key = add_branch_key(blocks)
             names += [column for column in key if column not in names]
+            definition = self.dialect.sql(query)
         elif not key:
             key = tuple(names)
         outputs = [outputs_of(block, hidden=True) for block in blocks]
@@ -300,7 +310,7 @@ class _Compiler:
             reads=tuple(reads),
             columns_read=columns_read(branches),
             walks=tuple(dict.fromkeys(walks)),
-            recompute=to_sql(recompute),
+            recompute=self.dialect.sql(recompute),
             all_keys=" UNION ".join(all_keys(branch) for branch in branches),
             definition=definition,
             indexes=without_prefixes(indexes, table_keys),
@@ -315,7 +325,7 @@ class _Compiler:
 def _no_partition(block: Block) -> UnsupportedQuery:
     first = next(iter([*block.group_expressions(), *block.windows()]), block.select)
     return UnsupportedQuery(
-        f"{plain(to_sql(first))}",
+        plain(block.dialect.sql(first)),
         "groups are told apart by it, and no column of one row gives it",
         "Leave constants out of it (with none left: no GROUP BY, and `-- recompute: whole` at the top), and compute "
         "subqueries in an inner SELECT",
@@ -335,17 +345,18 @@ def _refused_global(block: Block) -> UnsupportedQuery:
 def _warnings(branches: Sequence[Branch]) -> list[str]:
     warnings: list[str] = []
     for branch in branches:
+        shown = branch.block.dialect.sql
         many = [use for use in branch.block.uses if use.join is not None and not _joins_one(branch.block, use)]
         sums = [node for node in branch.block.aggregates() if isinstance(node, exp.Sum | exp.Avg | exp.Count)]
         if len(many) > 1 and sums:
             names = ", ".join(use.alias for use in many)
             warnings.append(
-                f"several rows of each of {names} may join to one row, so {to_sql(sums[0])} may count a row more than "
+                f"several rows of each of {names} may join to one row, so {shown(sums[0])} may count a row more than "
                 "once: aggregate each in its own subquery"
             )
         inexact = (node for node in branch.block.aggregates() if _adds_reals(branch.block, node))
         warnings += [
-            f"{plain(to_sql(node))} may add REAL values: its last digits then depend on the order in which SQLite reads rows, "
+            f"{plain(shown(node))} may add REAL values: its last digits then depend on the order in which rows are read, "
             "so two computations of the same sum may differ there: add up whole numbers (cents) where that matters"
             for node in inexact
         ]
@@ -357,7 +368,7 @@ def _adds_reals(block: Block, node: exp.Expr) -> bool:
     argument = node.expressions[0] if isinstance(node, exp.Anonymous) and node.expressions else node.this
     if isinstance(argument, exp.Distinct):
         argument = argument.expressions[0]
-    return is_sum and isinstance(argument, exp.Expr) and not kind_of(block, argument).classes <= {"int"}
+    return is_sum and isinstance(argument, exp.Expr) and block.dialect.adds_by_order(kind_of(block, argument))
 
 
 def _joins_one(block: Block, use: Use) -> bool:

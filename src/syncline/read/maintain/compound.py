@@ -9,12 +9,12 @@ from sqlglot import exp
 
 from syncline.errors import UnsupportedQuery
 from syncline.read.maintain import keys
-from syncline.read.maintain.parse import plain, to_sql
+from syncline.read.maintain.dialect import Kind
+from syncline.read.maintain.parse import plain
 from syncline.read.maintain.query import Block, line_of
 from syncline.read.maintain.refuse import refuse_inexact
 from syncline.read.maintain.restriction import Branch
-from syncline.read.maintain.schema import Classes, affinity
-from syncline.read.maintain.values import Kind, kind_of
+from syncline.read.maintain.values import kind_of
 
 
 def name_outputs(select: exp.Select, names: Sequence[str]) -> None:
@@ -29,12 +29,11 @@ def keeps_duplicates(node: exp.SetOperation) -> bool:
 
 def add_branch_key(blocks: Sequence[Block]) -> tuple[str, ...]:
     """A key for a hidden UNION ALL: the branch's number, and each branch's own key, padded with NULL."""
-    identities = [keys.row_identity(block) for block in blocks]
-    width = max(len(identity) for identity in identities)
-    names = ["syncline_branch", *(f"syncline_k{position}" for position in range(1, width + 1))]
-    for number, (block, identity) in enumerate(zip(blocks, identities, strict=True), 1):
-        padding = [exp.Null() for _ in range(width - len(identity))]
-        for column, expression in zip(names, [exp.Literal.number(number), *identity, *padding], strict=True):
+    identities = [[(block, expression) for expression in keys.row_identity(block)] for block in blocks]
+    slots = blocks[0].dialect.slots(identities)
+    names = ["syncline_branch", *(f"syncline_k{position}" for position in range(1, len(slots[0]) + 1))]
+    for number, (block, identity) in enumerate(zip(blocks, slots, strict=True), 1):
+        for column, expression in zip(names, [exp.Literal.number(number), *identity], strict=True):
             block.select.append("expressions", exp.alias_(expression.copy(), column, quoted=True))
     return tuple(names)
 
@@ -50,6 +49,7 @@ def prove_compound(
 ) -> None:
     """Raises UnsupportedQuery unless no two rows of the compound can have the same key, whose columns it has."""
     wanted = [column.lower() for column in key]
+    dialect = blocks[0].dialect
     if not is_all:
         if any(keeps_duplicates(node) for node in query.find_all(exp.SetOperation)):
             raise UnsupportedQuery(
@@ -71,7 +71,7 @@ def prove_compound(
     literals = [
         column
         for column in wanted
-        if len({to_sql(o[column]) for o in outputs if isinstance(o[column], exp.Literal)}) == len(blocks)
+        if len({dialect.sql(o[column]) for o in outputs if isinstance(o[column], exp.Literal)}) == len(blocks)
     ]
     lacking = [lack for block, o in zip(blocks, outputs, strict=True) for lack in keys.missing(block, [o[c] for c in wanted])]
     if not literals or lacking:
@@ -86,30 +86,21 @@ def prove_compound(
 
 
 def refuse_mixed_kinds(name: str, branches: Sequence[Branch], *, keeps_all: bool) -> None:
-    kinds: dict[tuple[str, str], str] = {}
-    classes: Classes = frozenset()
+    dialect, kinds = branches[0].block.dialect, list[Kind]()
     for branch in branches:
         output = next(o for o in branch.block.select.expressions if o.alias_or_name.lower() == name.lower())
-        kind = kind_of(branch.block, output)
-        classes |= kind.classes
         if not keeps_all:
             refuse_inexact(branch.block, output, "UNION, INTERSECT or EXCEPT of")
-        if kind.classes:
-            is_typed = affinity(kind.declared_type) != "BLOB"
-            shown = kind.declared_type or "an expression"
-            kinds[affinity(kind.declared_type), kind.collation] = shown if is_typed or not kind.declared_type else "BLOB"
+        kinds.append(kind_of(branch.block, output))
     line = line_of(branches[-1].block.select)
-    if len(kinds) > 1:
+    families = {dialect.family(kind): dialect.shown_kind(kind) for kind in kinds if kind.classes}
+    if len(families) > 1:
         raise UnsupportedQuery(
             f"column {name} of the compound",
-            f"the SELECTs give it different types or collations: {' and '.join(sorted(kinds.values()))}",
-            f"Write CAST({name} AS TEXT) (or INTEGER, REAL) in each",
+            f"the SELECTs give it different types or collations: {' and '.join(sorted(families.values()))}",
+            f"Write {dialect.cast_advice(name)} in each",
             line=line,
         )
-    if not keeps_all and not Kind("", "BINARY", classes).is_exact:
-        raise UnsupportedQuery(
-            f"column {name} of the compound",
-            "it may hold 1 and 1.0, which are equal and differ, and which one is shown would be chance",
-            f"Write CAST({name} AS INTEGER) (or REAL, TEXT) in each",
-            line=line,
-        )
+    if not keeps_all and (mix := dialect.may_mix(kinds)) is not None:
+        reason, advice = mix
+        raise UnsupportedQuery(f"column {name} of the compound", reason, f"Write {advice.format(name)} in each", line=line)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from syncline.read.maintain.parse import quoted, to_sql
-from syncline.read.maintain.query import Block, Use, folds, split_and
-from syncline.read.maintain.schema import is_same_kind
+from syncline.read.maintain.dialect import Dialect, Match
+from syncline.read.maintain.parse import quoted
+from syncline.read.maintain.query import Block, Use, folds, operand, split_and
 from syncline.read.maintain.values import collation_of, has_column_collation
 
 _STRICT = (
@@ -29,7 +29,7 @@ class Edge:
     """`near = far`, where each side reads one table only. Usable when `after` is empty or one of them was visited.
 
     `is_turned`: it was written `far = near`. The left side of a comparison gives the collation, so it stays on the left.
-    `index_term` is what an index on `far` must hold to serve it.
+    `index_term` is what an index on `far` must hold to serve it. `is_same_kind`: both are columns that store values alike.
     """
 
     near: Use
@@ -38,6 +38,7 @@ class Edge:
     far_expression: exp.Expr
     after: frozenset[Use]
     is_turned: bool
+    is_same_kind: bool
     index_term: str
 
     def is_open(self, visited: set[Use]) -> bool:
@@ -123,7 +124,7 @@ def _shortest_route(edges: Sequence[Edge], start: Use, owner: Use) -> list[Use] 
     return None
 
 
-def walk_sql(path: Path, delta: str) -> WalkSql:
+def walk_sql(path: Path, delta: str, dialect: Dialect) -> WalkSql:
     """The walk as SELECTs of the partition key; `delta` is the placeholder of the start's delta table."""
     names = {path.start: "w0"} | {hop.use: f"w{index}" for index, hop in enumerate(path.hops, 1)}
     leaving = [(edge.near, edge.near_expression) for hop in path.hops for edge in hop.edges]
@@ -134,36 +135,34 @@ def walk_sql(path: Path, delta: str) -> WalkSql:
         for column in expression.find_all(exp.Column)
     ]
     key = {name.lower() for name in path.start.source.key}
-    needs_only_key = all(column.name.lower() in key and path.start.source.is_exact(column.name) for column in own)
+    needs_only_key = all(column.name.lower() in key and dialect.is_exact_column(path.start.source, column.name) for column in own)
     touches_itself = any(hop.use.source is path.start.source for hop in path.hops)
-    columns = ", ".join(to_sql(_renamed(expression, names[use])) for use, expression in path.partition)
-    hops = "".join(_hop_sql(hop, names) for hop in path.hops)
-    matches = " AND ".join(
-        f"w0.{quoted(name)} {'=' if _not_null(path.start, name) else 'IS'} d.{quoted(name)}" for name in path.start.source.key
-    )
-    table = quoted(path.start.table.name)
-    old = f"SELECT {columns} FROM {quoted(delta)} AS d CROSS JOIN {table} AS w0 ON {matches}{hops}"
+    columns = ", ".join(dialect.sql(_renamed(expression, names[use])) for use, expression in path.partition)
+    hops = "".join(_hop_sql(hop, names, dialect) for hop in path.hops)
+    row = [Match(f"w0.{quoted(n)}", f"d.{quoted(n)}", _not_null(path.start, n)) for n in path.start.source.key]
+    changed = dialect.matched(quoted(path.start.table.name), "w0", row)
+    old = f"SELECT {columns} FROM {quoted(delta)} AS d{changed}{hops}"
     if needs_only_key:
         once = f"SELECT {columns} FROM {quoted(delta)} AS w0{hops}"
-        return WalkSql(once if touches_itself else None, once, _text(path))
-    return WalkSql(old, f"SELECT {columns} FROM {quoted(delta)} AS w0{hops} WHERE w0.syncline_present", _text(path))
+        return WalkSql(once if touches_itself else None, once, _text(path, dialect))
+    return WalkSql(old, f"SELECT {columns} FROM {quoted(delta)} AS w0{hops} WHERE w0.syncline_present", _text(path, dialect))
 
 
-def _hop_sql(hop: Hop, names: dict[Use, str]) -> str:
+def _hop_sql(hop: Hop, names: dict[Use, str], dialect: Dialect) -> str:
     conditions: list[str] = []
     for edge in hop.edges:
-        far = to_sql(_renamed(edge.far_expression, names[hop.use]))
-        near = to_sql(_renamed(edge.near_expression, names[edge.near]))
+        far = dialect.sql(operand(_renamed(edge.far_expression, names[hop.use])))
+        near = dialect.sql(operand(_renamed(edge.near_expression, names[edge.near])))
         conditions.append(f"{far} = {near}" if edge.is_turned else f"{near} = {far}")
-    return f" CROSS JOIN {quoted(hop.use.table.name)} AS {names[hop.use]} ON {' AND '.join(conditions)}"
+    return dialect.hop(quoted(hop.use.table.name), names[hop.use], conditions)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, dialect: Dialect) -> str:
     steps = [path.start.alias]
     for hop in path.hops:
-        by = ", ".join(f"{to_sql(e.near_expression)} = {to_sql(e.far_expression)}" for e in hop.edges)
+        by = ", ".join(f"{dialect.sql(e.near_expression)} = {dialect.sql(e.far_expression)}" for e in hop.edges)
         steps.append(f"{hop.use.alias} by {by}")
-    key = ", ".join(to_sql(expression) for _, expression in path.partition)
+    key = ", ".join(dialect.sql(expression) for _, expression in path.partition)
     return f"{' → '.join(steps)} → {key}".replace('"', "")
 
 
@@ -174,19 +173,11 @@ def _without_last_hop(path: Path) -> Path:
     last = path.hops[-1]
     swapped: list[tuple[Use, exp.Expr]] = []
     for _, expression in path.partition:
-        equal = next((e for e in last.edges if e.far_expression == expression and _is_same_kind(e)), None)
+        equal = next((e for e in last.edges if e.far_expression == expression and e.is_same_kind), None)
         if equal is None:
             return path
         swapped.append((equal.near, equal.near_expression))
     return Path(path.start, path.hops[:-1], tuple(swapped))
-
-
-def _is_same_kind(edge: Edge) -> bool:
-    near, far = edge.near_expression, edge.far_expression
-    if not (isinstance(near, exp.Column) and isinstance(far, exp.Column)):
-        return False
-    one, other = edge.near.source.column(near.name), edge.far.source.column(far.name)
-    return one is not None and other is not None and is_same_kind(one, other)
 
 
 def _edges(block: Block, condition: exp.Expr, after: frozenset[Use]) -> Iterator[Edge]:
@@ -247,8 +238,15 @@ def _pair(left_block: Block, left: exp.Expr, right_block: Block, right: exp.Expr
     one, other = _only_use(left_block, left, after), _only_use(right_block, right, after)
     if one is not None and other is not None and one is not other:
         collation = _compared_by(left_block, left, right_block, right)
-        yield Edge(one, left, other, right, after, False, index_term(right_block, right, collation))
-        yield Edge(other, right, one, left, after, True, index_term(left_block, left, collation))
+        alike = _are_same_kind(left_block, left, right_block, right)
+        yield Edge(one, left, other, right, after, False, alike, index_term(right_block, right, collation))
+        yield Edge(other, right, one, left, after, True, alike, index_term(left_block, left, collation))
+
+
+def _are_same_kind(left_block: Block, left: exp.Expr, right_block: Block, right: exp.Expr) -> bool:
+    if not (isinstance(left, exp.Column) and isinstance(right, exp.Column)):
+        return False
+    return left_block.dialect.is_same_kind(left_block.column_of(left), right_block.column_of(right))
 
 
 def _compared_by(left_block: Block, left: exp.Expr, right_block: Block, right: exp.Expr) -> str:
@@ -266,8 +264,8 @@ def index_term(block: Block, expression: exp.Expr, collation: str) -> str:
         column.set("table", None)
     own = collation_of(block, expression) if has_column_collation(expression) or expression.find(exp.Collate) else "BINARY"
     if own != collation:
-        return f"({to_sql(bare)}) COLLATE {collation}"
-    return expression.name if isinstance(expression, exp.Column) else f"({to_sql(bare)})"
+        return f"({block.dialect.sql(bare)}) COLLATE {collation}"
+    return expression.name if isinstance(expression, exp.Column) else f"({block.dialect.sql(bare)})"
 
 
 def _only_use(block: Block, expression: exp.Expr, after: frozenset[Use]) -> Use | None:

@@ -6,16 +6,17 @@ row, and a set of attributes is a key when it determines everything that tells t
 of attributes: Maier, The Theory of Relational Databases, 1983, chapter 4.)
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from syncline.read.maintain.query import Block, Use, folds, is_window_order_dependent, split_and
-from syncline.read.maintain.schema import is_same_kind
 from syncline.read.maintain.values import is_exact
 
 Attribute = str
+_STRING = re.compile("('(?:[^']|'')*')")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,15 @@ def row_identity(block: Block) -> list[exp.Expr]:
 
 def attribute(expression: exp.Expr) -> Attribute:
     """The name of an expression as an attribute: its SQL, for all spellings of one column the same."""
-    return expression.unalias().sql("sqlite", comments=False).lower()
+    parts = _STRING.split(expression.unalias().sql(comments=False))
+    return "".join(part if part.startswith("'") else part.lower() for part in parts)
 
 
 def same_kind(block: Block, left: exp.Expr, right: exp.Expr) -> bool:
     """Whether two columns compare and store values alike, so that equal means the same."""
     if not (isinstance(left, exp.Column) and isinstance(right, exp.Column)):
         return False
-    return is_same_kind(block.column_of(left), block.column_of(right))
+    return block.dialect.is_same_kind(block.column_of(left), block.column_of(right))
 
 
 def _closure(block: Block, given: Iterable[exp.Expr]) -> set[Attribute]:
@@ -87,9 +89,9 @@ def _closure(block: Block, given: Iterable[exp.Expr]) -> set[Attribute]:
 def _identity(block: Block) -> list[tuple[str, Attribute]]:
     """What must follow from a key: each group expression, each distinct output, or each table's row."""
     if block.is_grouped:
-        return [(f"GROUP BY {e.sql('sqlite')}", attribute(e)) for e in block.group_expressions()]
+        return [(f"GROUP BY {block.dialect.sql(e)}", attribute(e)) for e in block.group_expressions()]
     if block.is_distinct:
-        return [(f"SELECT DISTINCT {o.sql('sqlite')}", attribute(o)) for o in block.select.expressions]
+        return [(f"SELECT DISTINCT {block.dialect.sql(o)}", attribute(o)) for o in block.select.expressions]
     return [(f"{use.alias}.{name}", attribute(use.column(name))) for use in block.uses for name in use.source.key]
 
 
@@ -168,7 +170,7 @@ def _reads(block: Block, expression: exp.Expr, use: Use) -> bool:
 
 
 def _equality(block: Block, condition: exp.Expr) -> Iterable[Dependency]:
-    if isinstance(condition, exp.Is) and isinstance(condition.expression, exp.Null):
+    if isinstance(condition, exp.Is) and isinstance(condition.expression, exp.Null) and not condition.args.get("negate"):
         yield Dependency(frozenset(), frozenset({attribute(condition.this)}))
     if not isinstance(condition, exp.EQ | exp.NullSafeEQ):
         return

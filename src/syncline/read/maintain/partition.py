@@ -14,7 +14,6 @@ from syncline.errors import UnsupportedQuery
 from syncline.read.maintain.graph import Edge
 from syncline.read.maintain.keys import attribute
 from syncline.read.maintain.query import Block, Use, folds, line_of
-from syncline.read.maintain.schema import is_same_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def equals(block: Block, edges: Sequence[Edge], expression: exp.Expr) -> list[tu
             continue
         if isinstance(near, exp.Column) and isinstance(far, exp.Column):
             one, other = edge.near.source.column(near.name), edge.far.source.column(far.name)
-            if one is not None and other is not None and is_same_kind(one, other):
+            if one is not None and other is not None and block.dialect.is_same_kind(one, other):
                 found.append((edge.far, far))
     return found
 

@@ -1,7 +1,7 @@
 """A query as a tree of blocks: one block per SELECT, with the tables it uses and every column resolved.
 
-Pure. Column references are resolved by SQLite's rules (columns of the block, then of the blocks around it; in GROUP BY
-and HAVING a column wins over an output name) and are written back with their table, so that joins may be reordered
+Pure. Column references are resolved by the database's rules (columns of the block, then of the blocks around it; in GROUP BY
+a column wins over an output name) and are written back with their table, so that joins may be reordered
 without changing what a name means. After `build_block` no star, USING, output-name reference or position is left.
 """
 
@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from syncline.errors import UnsupportedQuery
 from syncline.messages import Column
+from syncline.read.maintain.dialect import Dialect
 from syncline.read.maintain.schema import Source
 
 
@@ -43,6 +44,7 @@ class Block:
 
     select: exp.Select
     parent: "Block | None"
+    dialect: Dialect
     uses: list[Use] = field(default_factory=list)
     children: list["Block"] = field(default_factory=list)
 
@@ -142,9 +144,9 @@ class Block:
         return found
 
 
-def build_block(select: exp.Select, sources: Mapping[str, Source], parent: Block | None = None) -> Block:
+def build_block(select: exp.Select, sources: Mapping[str, Source], dialect: Dialect, parent: Block | None = None) -> Block:
     """The block of `select`, whose tables are named by the keys of `sources`. Rewrites `select` in place."""
-    block = Block(select, parent)
+    block = Block(select, parent, dialect)
     if (from_ := select.args.get("from_")) is not None:
         _add_use(block, from_.this, None, sources)
     for join in select.args.get("joins") or ():
@@ -152,7 +154,7 @@ def build_block(select: exp.Select, sources: Mapping[str, Source], parent: Block
     _expand_using(block)
     outputs = {output.alias.lower(): output.this for output in select.expressions if isinstance(output, exp.Alias)}
     for name in ("where", "group", "having"):
-        _expand_output_names(block, select.args.get(name), outputs, positions=name == "group")
+        _expand_output_names(block, select.args.get(name), outputs, is_group=name == "group")
     for column in [node for node in block.own_nodes() if isinstance(node, exp.Column)]:
         _resolve(block, column)
     subqueries = [node for node in block.own_nodes() if isinstance(node, exp.Query) and node is not select]
@@ -165,7 +167,7 @@ def build_block(select: exp.Select, sources: Mapping[str, Source], parent: Block
                 "Split it into two EXISTS or IN conditions joined by OR",
                 line=line_of(inner),
             )
-        block.children.append(build_block(inner, sources, block))
+        block.children.append(build_block(inner, sources, dialect, block))
     return block
 
 
@@ -196,14 +198,10 @@ def folds(expression: exp.Expr) -> bool:
     return any(isinstance(node, exp.Query | exp.Window) or is_aggregate(node) for node in expression.walk())
 
 
-def may_fail(expression: exp.Expr) -> bool:
-    """Whether an expression may raise an error for some values, not just give NULL."""
-    failing = (exp.JSONExtract, exp.JSONExtractScalar, exp.JSONObject, exp.JSONArray, exp.Abs, exp.ParseJSON, exp.JSONType)
-    return any(
-        isinstance(node, failing)
-        or (isinstance(node, exp.Anonymous) and node.name.lower().startswith("json") and node.name.lower() != "json_valid")
-        for node in expression.walk()
-    )
+def operand(expression: exp.Expr) -> exp.Expr:
+    """A copy of an expression to be compared: in parentheses if it would fall apart otherwise, as `NOT a` and `a = b` do."""
+    copy = expression.copy()
+    return exp.paren(copy, copy=False) if isinstance(copy, exp.Not | exp.Connector | exp.Predicate) else copy
 
 
 def line_of(node: exp.Expr | None) -> int:
@@ -295,15 +293,17 @@ def _expand_using(block: Block) -> None:
         use.join.set("on", exp.and_(*conditions, copy=False))
 
 
-def _expand_output_names(block: Block, clause: exp.Expr | None, outputs: dict[str, exp.Expr], *, positions: bool) -> None:
+def _expand_output_names(block: Block, clause: exp.Expr | None, outputs: dict[str, exp.Expr], *, is_group: bool) -> None:
     if clause is None:
         return
-    if positions:
+    if is_group:
         for item in list(clause.expressions):
             if isinstance(item, exp.Literal) and not item.is_string and item.name.isdigit():
                 output = _output_at(block, item)
                 item.replace(output.this.copy() if isinstance(output, exp.Alias) else output.copy())
-    for node in [node for node in block.own_nodes(clause) if isinstance(node, exp.Column)]:
+    everywhere = (node for node in block.own_nodes(clause) if isinstance(node, exp.Column))
+    alone = (item for item in clause.expressions if isinstance(item, exp.Column)) if is_group else ()
+    for node in list(everywhere if block.dialect.knows_outputs_everywhere else alone):
         meant = outputs.get(node.name.lower())
         if not node.table and meant is not None and not any(use.source.column(node.name) for use in block.uses):
             copy = meant.copy()
@@ -326,7 +326,7 @@ def _resolve(block: Block, column: exp.Column) -> None:
         uses = [
             use
             for use in around.uses
-            if (not column.table or use.alias.lower() == column.table.lower()) and use.source.column(column.name)
+            if (not column.table or use.alias.lower() == column.table.lower()) and _has(block, use, column.name)
         ]
         if not column.table:
             uses = [use for use in uses if column.name.lower() not in use.merged]
@@ -350,13 +350,18 @@ def _resolve(block: Block, column: exp.Column) -> None:
     raise _unknown_column(block, column)
 
 
+def _has(block: Block, use: Use, name: str) -> bool:
+    found = use.source.column(name)
+    return found is not None and block.dialect.spells(name, found.name)
+
+
 def _unknown_column(block: Block, column: exp.Column) -> UnsupportedQuery:
     known: list[str] = []
     around: Block | None = block
     while around is not None:
         for use in around.uses:
             if not column.table or use.alias.lower() == column.table.lower():
-                known += [found.name for found in use.source.columns]
+                known += [block.dialect.written(found.name) for found in use.source.columns]
         around = around.parent
     near = get_close_matches(column.name, known, 1)
     if column.table and not known:

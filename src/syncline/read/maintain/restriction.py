@@ -1,6 +1,6 @@
 """A SELECT restricted to some partition keys: the same query, led by the view's table of affected keys.
 
-Pure. Written such that SQLite starts at the keys and reaches every table through an index; what it means stays the same.
+Pure. Written such that the database starts at the keys and reaches every table through an index; what it means stays the same.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from syncline.read.maintain import graph, keys
+from syncline.read.maintain.dialect import KeyMatch
 from syncline.read.maintain.inner import table_as
 from syncline.read.maintain.partition import Partition
 from syncline.read.maintain.plan import KEYS
-from syncline.read.maintain.query import Block, Use, folds, split_and
+from syncline.read.maintain.query import Block, Use, folds, operand
 from syncline.read.maintain.values import collation_of, has_column_collation
 
 
@@ -28,8 +29,9 @@ class Branch:
 def restricted(branch: Branch) -> exp.Select:
     """The branch's own SELECT, read only for the partition keys in the view's table of keys.
 
-    Inner joins are put in the order in which equalities lead from the owner, with CROSS JOIN, which SQLite's planner
-    keeps (https://sqlite.org/optoverview.html#crossjoin): left to itself it may begin by scanning a mirror.
+    Inner joins are put in the order in which equalities lead from the owner, with CROSS JOIN, which SQLite's planner keeps
+    (https://sqlite.org/optoverview.html#crossjoin), and PostgreSQL's with `join_collapse_limit = 1`: left to itself it may begin
+    by scanning a mirror.
     """
     select = branch.block.select.copy()
     owner = branch.partition.owner
@@ -37,12 +39,12 @@ def restricted(branch: Branch) -> exp.Select:
         return select
     _turn_memberships(branch.block, select)
     ordered = join_order(branch, owner)
-    conditions = [
-        (exp.EQ if is_not_null else exp.NullSafeEQ)(
-            this=expression.copy(), expression=exp.column(f"p{position}", table="syncline_keys")
-        )
+    dialect = branch.block.dialect
+    matches = [
+        KeyMatch(expression.copy(), exp.column(f"p{position}", table="syncline_keys"), is_not_null)
         for position, (expression, is_not_null) in enumerate(partition_nullability(branch), 1)
     ]
+    first, conditions = dialect.join_owner(table_as(owner.table.name, owner.alias), matches)
     conditions += [
         part.copy()
         for use in branch.block.uses
@@ -52,10 +54,9 @@ def restricted(branch: Branch) -> exp.Select:
     if where is not None:
         conditions.append(where.this)
     select.set("from_", exp.From(this=table_as(KEYS, "syncline_keys")))
-    select.set("joins", [_join(use) for use in ordered])
-    select.set("where", exp.Where(this=exp.and_(*conditions, copy=False)))
-    for clause in list(select.find_all(exp.Where)):
-        clause.set("this", exp.and_(*map(_guarded, split_and(clause.this)), copy=False))
+    select.set("joins", [first, *(_join(use) for use in ordered[1:])])
+    select.set("where", exp.Where(this=exp.and_(*conditions, copy=False)) if conditions else None)
+    dialect.keep_plan(select)
     return select
 
 
@@ -83,20 +84,8 @@ def partition_nullability(branch: Branch) -> list[tuple[exp.Expr, bool]]:
     return [(e, isinstance(e, exp.Column) and block.column_of(e).not_null) for e in branch.partition.expressions]
 
 
-def _guarded(condition: exp.Expr) -> exp.Expr:
-    """`column = constant` as `(column = constant) IS TRUE`, so that SQLite does not put the constant in the place of the column.
-
-    Where an index on an expression over that column is used, SQLite 3.40 then loses rows.
-    """
-    if isinstance(condition, exp.EQ) and not all(
-        side.find(exp.Column, exp.Query) for side in (condition.this, condition.expression)
-    ):
-        return exp.Is(this=exp.paren(condition.copy(), copy=False), expression=exp.true())
-    return condition.copy()
-
-
 def _turn_memberships(block: Block, copy: exp.Select) -> None:
-    """`x IN (SELECT y …)` as EXISTS (SELECT 1 … x = y): SQLite would read all of an IN that names nothing around it.
+    """`x IN (SELECT y …)` as EXISTS (SELECT 1 … x = y): the database would read all of an IN that names nothing around it.
 
     Only where both say the same: where IN is an equality (`graph.is_equality`) by the collation that IN compares with.
     """
@@ -114,7 +103,7 @@ def _turn_memberships(block: Block, copy: exp.Select) -> None:
             inner = copies[id(child.select)]
             assert isinstance(inner, exp.Select)
             equalities = [
-                exp.EQ(this=copies[id(mine)].copy(), expression=copies[id(theirs)].copy())
+                exp.EQ(this=operand(copies[id(mine)]), expression=operand(copies[id(theirs)]))
                 for mine, theirs in graph.pairs_of(child, membership)
             ]
             turned.append((copies[id(membership)], inner))

@@ -53,13 +53,6 @@ class Source:
         assert column is not None, name
         return frozenset(known) if known is not None else classes_of(column.declared_type)
 
-    def is_exact(self, name: str) -> bool:
-        """Whether values of the column that are equal are identical."""
-        column, classes = self.column(name), self.classes(name)
-        assert column is not None, name
-        mixes = "real" in classes and bool(classes & {"int", "numeric"})
-        return column.collation.upper() == "BINARY" and "any" not in classes and not mixes
-
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -111,8 +104,3 @@ def affinity(declared_type: str) -> Affinity:
 def classes_of(declared_type: str) -> Classes:
     """What values a column of this type may hold, as far as they are of the type: an INTEGER column is taken to hold integers."""
     return _CLASSES[affinity(declared_type)]
-
-
-def is_same_kind(one: Column, other: Column) -> bool:
-    """Whether two columns store and compare values alike, so that equal means the same."""
-    return (affinity(one.declared_type), one.collation.upper()) == (affinity(other.declared_type), other.collation.upper())

@@ -10,7 +10,7 @@ from sqlglot import exp
 from syncline.errors import UnsupportedQuery
 from syncline.messages import Column
 from syncline.read.maintain import keys, partition
-from syncline.read.maintain.parse import plain, to_sql
+from syncline.read.maintain.parse import plain
 from syncline.read.maintain.query import Block, line_of
 from syncline.read.maintain.restriction import Branch
 from syncline.read.maintain.values import as_column, kind_of
@@ -23,7 +23,7 @@ def outputs_of(block: Block, *, hidden: bool) -> dict[str, exp.Expr]:
         name = output.alias_or_name if isinstance(output, exp.Alias | exp.Column) else ""
         if not name:
             raise UnsupportedQuery(
-                f"column {position} ({plain(to_sql(output))})", "it has no name", "Add AS name", line=line_of(output)
+                f"column {position} ({plain(block.dialect.sql(output))})", "it has no name", "Add AS name", line=line_of(output)
             )
         if name.lower() in outputs:
             raise UnsupportedQuery(f"AS {name}", "two columns have this name", "Rename one with AS", line=line_of(output))
