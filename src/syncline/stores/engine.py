@@ -9,108 +9,11 @@ Everything happens in SQL on temporary tables, which a store's `Machine` runs; t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from syncline.messages import Chunk, Key, Row
-from syncline.read.maintain.plan import ViewPlan
+from syncline.messages import Chunk
 from syncline.read.maintain.schema import mirror_id
-from syncline.stores.parked import DataFault, Parking
-
-
-@dataclass(frozen=True, slots=True)
-class WalkStep:
-    """Adds the keys of view node `view` that a change of another node affects: statements for the old and the new state."""
-
-    view: str
-    before: str | None
-    after: str
-
-
-@dataclass(slots=True)
-class Node:
-    """One stored table, and which views its changes reach."""
-
-    table: str
-    walks: list[WalkStep] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class ViewNode(Node):
-    """A node whose delta is computed: the query for the affected keys, compared with what is stored for them."""
-
-    plan: ViewPlan = field(kw_only=True)
-
-
-@dataclass(slots=True)
-class Delta:
-    """How many rows a node's delta table holds, or more: current rows, and keys that are gone."""
-
-    present: int = 0
-    gone: int = 0
-
-
-class Machine(Protocol):
-    """What a store does with a node's tables: the stored one, its delta and, of a view, its affected keys. All within the
-    transaction that applies a batch."""
-
-    def execute(self, statement: str) -> int:
-        """Runs a statement of a walk; returns how many keys were new."""
-        ...
-
-    def stage(self, node: Node, rows: Sequence[Row], deleted: Sequence[Key]) -> Delta:
-        """Puts rows and keys that are gone into a mirror's delta, in the place of what it had for these keys."""
-        ...
-
-    def net(self, node: Node, delta: Delta) -> Delta:
-        """Takes out of a mirror's delta what changes nothing."""
-        ...
-
-    def compute(self, node: ViewNode) -> Delta:
-        """Forms a view's delta from its affected keys. Raises DataFault, with the delta empty, where the data does not allow it."""
-        ...
-
-    def recompute(self, node: ViewNode) -> int:
-        """The first half of that: what the query gives for the affected keys is added to the delta, all of it or nothing.
-        Raises DataFault."""
-        ...
-
-    def compare(self, node: ViewNode, present: int) -> Delta:
-        """The second half: what is stored for the affected keys and no longer there, less what is stored as it is."""
-        ...
-
-    def fill(self, node: ViewNode) -> int:
-        """Writes what the query gives for the affected keys to the stored table itself. Raises DataFault, with nothing written."""
-        ...
-
-    def write(self, node: Node, delta: Delta) -> None:
-        """Writes the delta to the stored table, and to the change feed of a view that has one."""
-        ...
-
-    def clear(self, node: Node) -> None:
-        """Empties the delta."""
-        ...
-
-    def add_keys(self, node: ViewNode, keys: Iterable[Sequence[object]]) -> None:
-        """Makes keys affected that are not; any one key for a view of one piece."""
-        ...
-
-    def keys(self, node: ViewNode) -> list[Key]: ...
-
-    def has_key(self, node: ViewNode, key: Key) -> bool:
-        """Whether a key is affected."""
-        ...
-
-    def clear_keys(self, node: ViewNode) -> None: ...
-
-    def leave(self, node: ViewNode, columns: Sequence[str] | None) -> None:
-        """Puts all rows of the affected pieces into the delta, as keys that are gone. `columns` give the view's key in terms of
-        its affected keys, where they do: then rows that are not there are put in as well."""
-        ...
-
-    def pieces(self, node: ViewNode) -> list[Key]:
-        """The affected keys that the view has rows of, as these spell them."""
-        ...
+from syncline.stores.machine import DataFault, Delta, Machine, Node, ViewNode
+from syncline.stores.parked import Parking
 
 
 class Engine:
@@ -182,14 +85,5 @@ class Engine:
 
     def _write(self, node: Node, delta: Delta, touched: set[str]) -> None:
         """Writes a node's delta to its table, and finds the keys of the views that it affects."""
-        if not delta.present and not delta.gone:
-            return
-        execute = self.machine.execute
-        for walk in node.walks:
-            if walk.before is not None and execute(walk.before):
-                touched.add(walk.view)
-        self.machine.write(node, delta)
-        for walk in node.walks:
-            if execute(walk.after):
-                touched.add(walk.view)
-        self.machine.clear(node)
+        if delta.present or delta.gone:
+            touched.update(self.machine.write(node, delta))

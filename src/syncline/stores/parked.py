@@ -8,18 +8,11 @@ and leaves the list when it succeeds. Must run inside the transaction that appli
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from syncline.messages import Key
+from syncline.stores.machine import DataFault, Machine, ViewNode
 from syncline.stores.own_tables import Run
 from syncline.stores.protocols import Parked, dump_key, load_key
-
-if TYPE_CHECKING:
-    from syncline.stores.engine import Machine, ViewNode
-
-
-class DataFault(Exception):
-    """A statement failed for the data that it read; what it wrote is undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +41,7 @@ class Parking:
         self._run = run
         self._views = {key.view for key in parked_keys(run)}
 
-    def recover(self, machine: "Machine", node: "ViewNode", attempt: Callable[["ViewNode"], int]) -> int:
+    def recover(self, machine: Machine, node: ViewNode, attempt: Callable[[ViewNode], int]) -> int:
         """Attempts the view's affected keys in parts. Keys that fail are parked, and no longer affected; returns the rows
         written for the others. What is not the fault of the data is raised by `attempt`."""
         good: list[Key] = []
@@ -69,7 +62,7 @@ class Parking:
         self._set_keys(machine, node, good)
         return count
 
-    def unpark(self, machine: "Machine", node: "ViewNode") -> None:
+    def unpark(self, machine: Machine, node: ViewNode) -> None:
         """The affected keys of a view were computed: those of them that were parked no longer are."""
         if node.table not in self._views:
             return
@@ -96,11 +89,11 @@ class Parking:
         """The stored tables of views that have parked keys."""
         return frozenset(self._views)
 
-    def _set_keys(self, machine: "Machine", node: "ViewNode", keys: list[Key]) -> None:
+    def _set_keys(self, machine: Machine, node: ViewNode, keys: list[Key]) -> None:
         machine.clear_keys(node)
         machine.add_keys(node, keys)
 
-    def _park(self, node: "ViewNode", key: Key, error: str) -> None:
+    def _park(self, node: ViewNode, key: Key, error: str) -> None:
         """A view that is one piece has no key."""
         self._views.add(node.table)
         stored = dump_key(key if node.plan.partition else ()) or "[]"

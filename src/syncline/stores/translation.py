@@ -5,8 +5,9 @@ BLOB, everything else as TEXT, just as PostgreSQL prints it with ISO dates, UTC,
 not calculate: `numeric` is best turned into whole cents by the service or by CAST in the view.
 
 From SQLite to PostgreSQL: by affinity INTEGER as bigint, REAL as double precision, TEXT, and types named after a date or time, as
-text, NUMERIC as numeric, BLOB as bytea. Text is ordered and compared by its bytes, as SQLite does. A column without a type may
-hold anything, and is refused; a value that is not of its column's type is refused when it comes.
+text, NUMERIC as numeric, BLOB as bytea. Text there is compared as the read store's database compares it: of SQLite's collations
+NOCASE and RTRIM nothing is left, and a view that needs them says lower(…) or rtrim(…). A column without a type may hold anything,
+and is refused; a value that is not of its column's type is refused when it comes.
 """
 
 from collections.abc import Callable

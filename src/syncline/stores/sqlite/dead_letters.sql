@@ -73,11 +73,11 @@ SELECT m.key FROM json_each(:keys) AS wanted JOIN syncline_marked AS m ON m.view
 
 -- insert_marked --
 -- A piece that depends on a stream held back since this batch, or since rows changed.
-INSERT OR IGNORE INTO syncline_marked (view, key) VALUES (?, ?)
+INSERT OR IGNORE INTO syncline_marked (view, key) VALUES (:view, :key)
 
 -- delete_marked --
 -- A piece that does no longer.
-DELETE FROM syncline_marked WHERE view = ? AND key = ?
+DELETE FROM syncline_marked WHERE view = :view AND key = :key
 
 -- forget_marked --
 -- A table of view rows whose place another takes.

@@ -5,26 +5,15 @@ before `append` returns. Several processes may append to one log.
 """
 
 import json
-import random
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from syncline.errors import StoreError, Unavailable
-from syncline.events import (
-    ANY,
-    Append,
-    Appended,
-    Conflicted,
-    Handled,
-    Query,
-    QueryItem,
-    Recorded,
-    Repeated,
-)
+from syncline.events import Append, Handled, Query, QueryItem, Recorded
 from syncline.messages import Position
+from syncline.stores.appending import Asked, Found, Group, decide, only_tag, recorded
 from syncline.stores.event_log import Outcome, StoredRow
 from syncline.stores.sqlite.service_file import open_service_file, service_errors
 from syncline.stores.sqlite.write_lock import WriteLock
@@ -65,11 +54,11 @@ class SQLiteEventLog:
         """
         with service_errors(self.path), self._transaction():
             head = self._place()
-            batch = self._decide(appends, head)
-            self._write(batch)
-        if batch.head > head:
-            self._newest = batch.head, batch.newest_id
-        return batch.outcomes
+            group = decide(appends, head, self._look_up)
+            self._write(group)
+        if group.head > head:
+            self._newest = group.head, group.newest_id
+        return group.outcomes
 
     def read(
         self, after: int = 0, *, up_to: int = MAX_POSITION, limit: int = 1_000, query: Query | None = None
@@ -80,7 +69,7 @@ class SQLiteEventLog:
                 rows = self._run("select_events", {"after": after, "up_to": up_to, "limit": limit}).fetchall()
             else:
                 rows = self._matching(query, after, up_to, limit)
-        return [_recorded(*row) for row in rows]
+        return [recorded(*row) for row in rows]
 
     def read_streams(self, after: Mapping[str, int]) -> dict[str, list[StoredRow]]:
         """The events of several streams: of each those whose version is above the one given, in order."""
@@ -154,40 +143,12 @@ class SQLiteEventLog:
 
     # -- deciding about appends ----------------------------------------------------------------------------------------
 
-    def _decide(self, appends: Sequence[Append], head: int) -> "_Batch":
-        asked = [append.command_id for append in appends if append.command_id is not None and not append.is_fresh]
-        batch = _Batch(head, self.handled(asked) if asked else {}, self._versions(appends, head))
-        for index, append in enumerate(appends):
-            handled = batch.handled.get(append.command_id) if append.command_id is not None else None
-            if handled is not None:
-                batch.repeat(append, handled)
-            elif self._holds(append, index, batch):
-                batch.accept(append)
-            else:
-                batch.refuse(append)
-        return batch
-
-    def _versions(self, appends: Sequence[Append], head: int) -> dict[str, int]:
-        """The versions of the streams that the appends go to, where they are not known from what was decided upon."""
-        unknown = {append.stream for append in appends if append.condition.expected_version == ANY or append.decided_at < head}
-        return dict(self._of_texts("select_versions", list(unknown))) if unknown else {}
-
-    def _holds(self, append: Append, index: int, batch: "_Batch") -> bool:
-        condition = append.condition
-        version = batch.versions.get(append.stream)
-        if version is None:  # nobody appended since it was decided
-            version = batch.versions[append.stream] = condition.expected_version
-        if condition.expected_version not in (ANY, version):
-            return False
-        if condition.expected_version != ANY and batch.refused.get(append.stream, index) < append.knows:
-            return False  # the version fits, but counts an event that was not stored
-        query = condition.none_match
-        if query is None:
-            return True
-        after = max(condition.after, append.decided_at)
-        if after < batch.head_before and self._matching(query, after, batch.head_before, 1):
-            return False
-        return not batch.breaks(query, append.knows)
+    def _look_up(self, asked: Asked) -> Found:
+        return Found(
+            self.handled(asked.commands) if asked.commands else {},
+            dict(self._of_texts("select_versions", asked.streams)) if asked.streams else {},
+            frozenset(index for index, query, after in asked.conditions if self._matching(query, after, asked.head, 1)),
+        )
 
     def _matching(self, query: Query, after: int, up_to: int, limit: int) -> list[Any]:
         """Rows of the events that match, in order of position."""
@@ -207,12 +168,12 @@ class SQLiteEventLog:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def _write(self, batch: "_Batch") -> None:
-        self._insert("insert_event", batch.events)
-        self._insert("insert_tag", batch.tags)
-        if batch.commands:
-            self._insert("insert_command", batch.commands)
-            self._run("count_commands", (len(batch.commands) // _WIDTHS["insert_command"],))
+    def _write(self, group: Group) -> None:
+        self._insert("insert_event", group.events)
+        self._insert("insert_tag", group.tags)
+        if group.commands:
+            self._insert("insert_command", group.commands)
+            self._run("count_commands", (len(group.commands) // _WIDTHS["insert_command"],))
 
     def _insert(self, statement: str, values: list[object]) -> None:
         """Many rows in few statements: each lets go of the interpreter once, not once a row."""
@@ -252,76 +213,6 @@ class SQLiteEventLog:
                     self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one transaction is going to store, and what became of each append."""
-
-    head_before: int
-    handled: dict[str, Handled]
-    versions: dict[str, int]
-    head: int = field(init=False)
-    newest_id: int = 0
-    outcomes: list[Outcome] = field(default_factory=list)
-    events: list[object] = field(default_factory=list)
-    tags: list[object] = field(default_factory=list)
-    commands: list[object] = field(default_factory=list)
-    appends: list[tuple[Append, bool]] = field(default_factory=list)
-    refused: dict[str, int] = field(default_factory=dict)
-    """Of each stream the first append that was not stored, by its index."""
-
-    def __post_init__(self) -> None:
-        self.head = self.head_before
-
-    def accept(self, append: Append) -> None:
-        version = self.versions[append.stream]
-        end = self.head + len(append.events)
-        position, stream, at, command_id, metadata = self.head, append.stream, append.at, append.command_id, append.metadata
-        for event in append.events:
-            position += 1
-            version += 1
-            tags = None
-            if event.tags:
-                tags = json.dumps(event.tags)
-                for tag in event.tags:
-                    self.tags += (tag, position)
-            event_id = random.getrandbits(63)
-            self.events += (
-                position, stream, version, event.name, event.shape, event.data,
-                event_id, end, at, command_id, metadata, tags,
-            )  # fmt: skip
-            self.newest_id = event_id
-        self.head, self.versions[stream] = end, version
-        if command_id is not None:
-            row = (command_id, append.command, append.digest, stream, version, end, len(append.events))
-            self.commands += row
-            if not append.is_fresh:
-                self.handled[command_id] = Handled(*row)
-        self.outcomes.append(Appended(version, end))
-        self.appends.append((append, True))
-
-    def refuse(self, append: Append) -> None:
-        self.outcomes.append(Conflicted(append.stream, self.versions[append.stream], self.head))
-        self._leave_out(append)
-
-    def repeat(self, append: Append, handled: Handled) -> None:
-        self.outcomes.append(Repeated(handled))
-        self._leave_out(append)
-
-    def _leave_out(self, append: Append) -> None:
-        if append.events:
-            self.refused.setdefault(append.stream, len(self.appends))
-        self.appends.append((append, False))
-
-    def breaks(self, query: Query, knows: int) -> bool:
-        """Whether events of this batch break a condition: stored ones that it does not know, refused ones that it counts on."""
-        if knows >= len(self.appends) and not self.refused:
-            return False
-        for index, (append, is_accepted) in enumerate(self.appends):
-            if is_accepted != (index < knows) and any(query.matches(event.name, event.tags) for event in append.events):
-                return True
-        return False
 
 
 _ROWS_A_STATEMENT = (64, 8, 1)
@@ -382,27 +273,7 @@ def has_log(connection: sqlite3.Connection, path: str) -> bool:
     return found is not None
 
 
-def metadata_of(command_id: str | None, stored: str | None) -> dict[str, object]:
-    """An event's metadata: what is stored, the id of its command, and by default that of the conversation it began."""
-    more: dict[str, object] = json.loads(stored) if stored else {}
-    if command_id is None:
-        return more
-    return {"command_id": command_id, "correlation_id": command_id, **more}
-
-
-def _recorded(
-    position: int, stream: str, version: int, name: str, shape: int, data: str,
-    event_id: int, append_end: int, at: float, command_id: str | None, metadata: str | None, tags: str | None,
-) -> Recorded:  # fmt: skip
-    found = metadata_of(command_id, metadata)
-    carried = tuple(json.loads(tags)) if tags else ()
-    return Recorded(position, stream, version, name, shape, data, event_id, append_end, at, carried, found)
-
-
 def _only_tag(query: Query) -> str | None:
-    """The tag that the query is about, if it is about one tag and nothing else, and JSON can carry it to SQLite."""
-    if len(query.items) == 1:
-        (item,) = query.items
-        if len(item.tags) == 1 and not item.types and "\0" not in item.tags[0]:
-            return item.tags[0]
-    return None
+    """The only tag that the query is about, where JSON can carry it to SQLite."""
+    tag = only_tag(query)
+    return tag if tag is not None and "\0" not in tag else None

@@ -7,13 +7,14 @@ import re
 import sqlite3
 from collections.abc import Collection
 
-from syncline.stores.sqlite.program import Node, ViewNode
+from syncline.stores.machine import Node, ViewNode
+from syncline.stores.sqlite.machine import SQLiteMachine
 
 _TABLE = re.compile(r'(?:FROM|JOIN)\s+(?:temp\.)?"([^"]+)"(?:\s+AS\s+"?(\w+)"?)?', re.IGNORECASE)
 _PASSING = ("syncline_keys_", "syncline_delta_")
 
 
-def scans(connection: sqlite3.Connection, node: Node, views: Collection[str] | None = None) -> list[str]:
+def scans(connection: sqlite3.Connection, machine: SQLiteMachine, node: Node, views: Collection[str] | None = None) -> list[str]:
     """One line for each table that would be read from end to end: when `node` changes, or when it is recomputed.
 
     `views` are the stored tables of the views that this is asked for; by default all are.
@@ -26,7 +27,8 @@ def scans(connection: sqlite3.Connection, node: Node, views: Collection[str] | N
                 found[f"{table} is read whole to find the rows of {walk.view} that a change of {node.table} affects"] = None
     is_asked_for = views is None or node.table in views
     if isinstance(node, ViewNode) and is_asked_for and node.plan.cost_class == "keys":
-        for statement in (node.recompute, node.find_gone, node.drop_equal):
+        program = machine.view_program(node)
+        for statement in (program.recompute, program.find_gone, program.drop_equal):
             for table in _scanned(connection, statement):
                 found[f"{table} is read whole to compute changed rows of {node.table}"] = None
     return list(found)

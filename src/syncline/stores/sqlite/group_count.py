@@ -5,13 +5,10 @@ read store's sweep answers for a command, whoever sent it. Between two counts th
 """
 
 import sqlite3
-from typing import Final
 
 from syncline.messages import Position
 from syncline.stores.statements import load_statements
-
-SWEEPS: Final = 1 << 24
-"""Numbers from one count to the next."""
+from syncline.stores.sweeps import SWEEPS
 
 SQL = load_statements("syncline.stores.sqlite", "group_count.sql")
 
@@ -41,18 +38,3 @@ def renew_count(connection: sqlite3.Connection) -> None:
     Run inside a write transaction, where groups are counted.
     """
     connection.execute(SQL["renew_count"])
-
-
-def is_same_group(one: Position, other: Position) -> bool:
-    """Whether both claim the same count of the same history. A sweep that claims more must be one that misses nothing."""
-    return one.incarnation == other.incarnation and one.n // SWEEPS == other.n // SWEEPS
-
-
-def sweep_number(after: Position, place: Position) -> int:
-    """The number of the sweep that begins at this place, after another sweep: it rises, and claims no group not yet counted.
-
-    It stays below that of the next group: where a service was swept so often without one, the last number is given again.
-    """
-    if after.incarnation != place.incarnation:
-        return place.n + 1
-    return min(max(after.n, place.n) + 1, place.n + SWEEPS - 1)

@@ -1,16 +1,12 @@
-"""The event log within the caller's own transaction, on whatever connection the caller has. Never begins or ends a transaction.
-
-Connections are told apart by what they can do, so that SQLAlchemy and Django need not be installed. Errors of the caller's driver
-pass through as they are: the transaction is the caller's, and so is what is done about it.
-"""
+"""The event log on SQLite within the caller's own transaction. Never begins or ends a transaction."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from typing import Any, Final, TypeAlias
+from typing import Any
 
 from syncline.errors import StoreError
-from syncline.stores.outbox import OutboxEvent
+from syncline.stores.outbox import NO_LOG, NO_TRANSACTION, Caller, OutboxEvent, other_format
 from syncline.stores.sqlite.events import FORMAT
 from syncline.stores.sqlite.events import SQL as LOG_SQL
 from syncline.stores.sqlite.transaction import SQLiteTransaction
@@ -18,17 +14,12 @@ from syncline.stores.statements import load_statements
 
 SQL = load_statements("syncline.stores.sqlite", "outbox.sql")
 
-Run: TypeAlias = Callable[[str, Sequence[object]], Any]
-"""Runs one statement with `?` for its values; the first row where it is a SELECT."""
-
-_KNOWN: Final = "a sqlite3 connection, a SQLAlchemy Session or Connection, Django's connection, or the tx of a table service"
-
 
 class SQLiteOutbox:
-    """See `OutboxLog`. `driver` is the sqlite3 connection beneath, or what knows as much; asked once a statement has run."""
+    """See `OutboxLog`. The caller's driver is a sqlite3 connection, or what knows as much."""
 
-    def __init__(self, run: Run, driver: Callable[[], Any]) -> None:
-        self._run, self._driver = run, driver
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
 
     def install(self) -> None:
         if self._is_created():
@@ -39,18 +30,12 @@ class SQLiteOutbox:
 
     def append(self, events: Sequence[OutboxEvent]) -> None:
         if not self._is_created():
-            raise StoreError(
-                "this database has no event log yet; make it once with `outbox.install(connection)`, or start the App that the "
-                "outbox is placed in"
-            )
+            raise StoreError(NO_LOG)
         self._refuse_other_format()
-        driver = self._driver()
+        driver = self._caller.driver()
         was_open = driver.in_transaction
         if not was_open and not _begins(driver):
-            raise StoreError(
-                "no transaction is open on this connection, so that the event would be stored whatever becomes of the change "
-                "that it tells of; begin one (BEGIN, `with session.begin():`, `with transaction.atomic():`), and record within it"
-            )
+            raise StoreError(NO_TRANSACTION)
         for index, event in enumerate(events, 1):
             values = (event.stream, event.name, event.shape, event.data, event.id, len(events) - index, event.at)
             self._run(SQL["append"], (*values, event.command_id, event.metadata, event.stream))
@@ -73,64 +58,28 @@ class SQLiteOutbox:
     def _refuse_other_format(self) -> None:
         found, _ = self._run(LOG_SQL["select_log"], ())
         if found != FORMAT:
-            raise StoreError(
-                f"this database holds an event log of format {found}, this version writes format {FORMAT}; "
-                "use the version of Syncline that made it, or a newer one"
-            )
+            raise other_format(found, FORMAT)
+
+    def _run(self, sql: str, values: Sequence[object]) -> Any:
+        return self._caller.run(sql.replace("?", self._caller.mark), values)
 
 
-def outbox_on(connection: Any) -> SQLiteOutbox:
-    """The log in the database behind this connection. Raises StoreError for what is no connection that is known."""
+def outbox_on(connection: sqlite3.Connection | SQLiteTransaction) -> SQLiteOutbox:
+    """The log in the database behind this connection."""
     if isinstance(connection, SQLiteTransaction):
-        return SQLiteOutbox(lambda sql, values: _first(connection.run(sql, values)[1]), lambda: connection)
-    if isinstance(connection, sqlite3.Connection):
-        return _on_sqlite3(connection)
-    if hasattr(connection, "get_bind") and not hasattr(connection, "sync_session"):
-        return _on_sqlalchemy(connection.connection())
-    if hasattr(connection, "exec_driver_sql") and not hasattr(connection, "sync_connection"):
-        return _on_sqlalchemy(connection)
-    if hasattr(connection, "vendor") and hasattr(connection, "in_atomic_block"):
-        return _on_django(connection)
-    if hasattr(connection, "sync_session") or hasattr(connection, "sync_connection"):
-        raise StoreError(
-            f"{type(connection).__name__} is async; record within `await session.run_sync(lambda it: outbox.record(it, event))`"
-        )
-    raise StoreError(f"{type(connection).__name__} is no connection that an outbox knows; give it {_KNOWN}")
+        return outbox_by(Caller(lambda sql, values: _first(connection.run(sql, values)[1]), "?", lambda: connection))
 
-
-def _on_sqlite3(connection: sqlite3.Connection) -> SQLiteOutbox:
     def run(sql: str, values: Sequence[object]) -> Any:
         cursor = connection.cursor()
         cursor.row_factory = None  # rows are the caller's to shape, but not these
         return cursor.execute(sql, values).fetchone()
 
-    return SQLiteOutbox(run, lambda: connection)
+    return outbox_by(Caller(run, "?", lambda: connection))
 
 
-def _on_sqlalchemy(connection: Any) -> SQLiteOutbox:
-    _refuse_other_database(connection.dialect.name)
-
-    def run(sql: str, values: Sequence[object]) -> Any:
-        result = connection.exec_driver_sql(sql, tuple(values))
-        return result.first() if result.returns_rows else None
-
-    return SQLiteOutbox(run, lambda: connection.connection.driver_connection)
-
-
-def _on_django(connection: Any) -> SQLiteOutbox:
-    _refuse_other_database(connection.vendor)
-
-    def run(sql: str, values: Sequence[object]) -> Any:
-        with connection.cursor() as cursor:
-            cursor.execute(sql.replace("?", "%s"), tuple(values))
-            return cursor.fetchone() if cursor.description else None
-
-    return SQLiteOutbox(run, lambda: connection.connection)
-
-
-def _refuse_other_database(name: str) -> None:
-    if name != "sqlite":
-        raise StoreError(f"the connection is one to {name}, and this version records events in SQLite only")
+def outbox_by(caller: Caller) -> SQLiteOutbox:
+    """The log in the database that this caller's statements run on."""
+    return SQLiteOutbox(caller)
 
 
 def _begins(driver: Any) -> bool:

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from syncline.errors import StoreError
 from syncline.messages import Batch, Chunk, Key, Position, Relation, Row, Scalar
 from syncline.move.feed import Held
-from syncline.stores.sqlite.group_count import SWEEPS, counted, is_same_group, sweep_number
+from syncline.stores.sqlite.group_count import counted
 from syncline.stores.sqlite.keyless import Keyless
 from syncline.stores.sqlite.reach import FETCH_ROWS, Reach
 from syncline.stores.sqlite.source import OPEN_TIMEOUT_S, describe, has_columns, source_errors
 from syncline.stores.sqlite.tables import listed, quoted
+from syncline.stores.sweeps import SWEEPS, is_same_group, sweep_number
 
 RANGE_S = 0.004
 OPTIMISTIC_ATTEMPTS = 3

@@ -1,32 +1,24 @@
 """The statements that carry a batch through the read store, prepared as text once for each table.
 
-Text only, no connection. A node is one stored table that changes: a mirror, or a view computed from other nodes.
+Text only, no connection.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 from syncline.read.maintain.parse import render
 from syncline.read.maintain.plan import ViewPlan
 from syncline.read.maintain.schema import affinity
+from syncline.stores.machine import WalkStep
+from syncline.stores.read_definitions import Stored, changes_table
 from syncline.stores.sqlite.tables import Shape, create_delta, create_keys, listed, quoted
 
 
 @dataclass(frozen=True, slots=True)
-class WalkStep:
-    """Adds the keys of view node `view` that a change of another node affects."""
+class Program:
+    """The statements of one stored table: how its delta is formed and written."""
 
-    view: str
-    before: str | None
-    after: str
-
-
-@dataclass(slots=True)
-class Node:
-    """One stored table, how its delta is formed and written, and which views its changes reach."""
-
-    table: str
     shape: Shape
     temporary: tuple[str, ...]
     stage: str
@@ -36,69 +28,83 @@ class Node:
     remove: str
     write: tuple[str, ...]
     clear: str
-    walks: list[WalkStep] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class ViewNode(Node):
-    """A node whose delta is computed: the query for the affected keys, compared with what is stored for them."""
+@dataclass(frozen=True, slots=True)
+class ViewProgram(Program):
+    """Those of a table whose delta is computed, besides: from its affected keys to its delta, and back for marks."""
 
-    plan: ViewPlan = field(kw_only=True)
-    add_key: str = field(kw_only=True)
-    has_key: str = field(kw_only=True)
-    select_keys: str = field(kw_only=True)
-    recompute: str = field(kw_only=True)
-    find_gone: str = field(kw_only=True)
-    clear_keys: str = field(kw_only=True)
-    record: str | None = field(kw_only=True)
-    fill: str = field(kw_only=True)
-
-
-def mirror_node(table: str, shape: Shape) -> Node:
-    """The node of a mirror: rows arrive staged by their key."""
-    return Node(**_common(table, shape))
+    add_key: str
+    has_key: str
+    select_keys: str
+    recompute: str
+    find_gone: str
+    clear_keys: str
+    record: str | None
+    fill: str
+    pieces: str
 
 
-def view_node(plan: ViewPlan, table: str, tables: Mapping[str, str], *, records: bool) -> ViewNode:
-    """The node of a view stored as `table`; `tables` gives the stored table of each source that it reads."""
+def mirror_program(table: str, shape: Shape) -> Program:
+    """The program of a mirror: rows arrive staged by their key."""
+    return Program(**_common(table, shape))
+
+
+def view_program(stored: Stored) -> ViewProgram:
+    """The program of a view's table."""
+    plan, table = stored.plan, stored.table
     shape = view_shape(plan)
+    common = _common(table, shape)
     keys, delta = keys_table(table), delta_table(table)
-    names = {**tables, "#keys": keys}
-    query = render(plan.recompute, names)
+    query = render(plan.recompute, as_sql({**stored.tables, "#keys": keys}))
     columns = listed(shape.names)
     parts = [column.name for column in plan.partition] or ["p1"]
-    stored = f"temp.{quoted(keys)} AS k CROSS JOIN {quoted(table)} AS v ON {in_piece(plan)}"
-    node = ViewNode(
-        **_common(table, shape),
-        plan=plan,
+    held = f"temp.{quoted(keys)} AS k CROSS JOIN {quoted(table)} AS v ON {in_piece(plan)}"
+    spelled = ", ".join(f"v.{quoted(name)} COLLATE BINARY" for name in plan.partition_columns) or "1"
+    common["temporary"] += tuple(create_keys(keys, plan.partition))
+    return ViewProgram(
+        **common,
         add_key=f"INSERT OR IGNORE INTO temp.{quoted(keys)} ({', '.join(parts)}) VALUES ({', '.join('?' * len(parts))})",
         has_key=f"SELECT 1 FROM temp.{quoted(keys)} WHERE {' AND '.join(f'{part} IS ?' for part in parts)}",
         select_keys=f"SELECT {', '.join(parts)} FROM temp.{quoted(keys)}",
         recompute=f"INSERT INTO temp.{quoted(delta)} (syncline_present, {columns}) SELECT 1, q.* FROM ({query}) AS q",
         find_gone=f"INSERT OR IGNORE INTO temp.{quoted(delta)} (syncline_present, {listed(shape.key)}) "
-        f"SELECT 0, {listed(shape.key, 'v.')} FROM {stored}",
+        f"SELECT 0, {listed(shape.key, 'v.')} FROM {held}",
         clear_keys=f"DELETE FROM temp.{quoted(keys)}",
-        record=None,
+        record=_record(plan, delta) if stored.is_live and not plan.is_hidden else None,
         fill=f"INSERT OR REPLACE INTO {quoted(table)} ({columns}) {query}",
+        pieces=f"SELECT DISTINCT {spelled} FROM {held}",
     )
-    node.temporary += tuple(create_keys(keys, plan.partition))
-    if records:
-        node.record = (
-            f"INSERT INTO {quoted(changes_table(plan.name))} (op, {listed(shape.key)}) "
-            f"SELECT CASE WHEN syncline_present THEN 'upsert' ELSE 'delete' END, {listed(shape.key)} "
-            f"FROM temp.{quoted(delta)}"
-        )
-    return node
 
 
-def connect_walks(view: ViewNode, nodes: Mapping[str, Node], tables: Mapping[str, str]) -> None:
-    """Makes changes of the nodes that `view` reads find its keys."""
-    for walk in view.plan.walks:
-        source = nodes[tables[walk.source]]
-        names = {**tables, "#delta": delta_table(source.table)}
-        into = f"INSERT OR IGNORE INTO temp.{quoted(keys_table(view.table))} "
+def walks_into(stored: Stored) -> Iterator[tuple[str, WalkStep]]:
+    """The steps by which changes find a view's keys, each with the table whose changes they are."""
+    into = f"INSERT OR IGNORE INTO temp.{quoted(keys_table(stored.table))} "
+    for walk in stored.plan.walks:
+        source = stored.tables[walk.source]
+        names = as_sql({**stored.tables, "#delta": delta_table(source)})
         before = into + render(walk.before, names) if walk.before is not None else None
-        source.walks.append(WalkStep(view.table, before, into + render(walk.after, names)))
+        yield source, WalkStep(stored.table, before, into + render(walk.after, names))
+
+
+def leave(table: str, plan: ViewPlan, columns: Sequence[str]) -> str:
+    """Puts the keys of a view's affected pieces into its delta as gone; `columns` give its key in terms of those pieces."""
+    where = f" WHERE typeof({listed(columns)}) = 'integer'" if plan.is_rowid_key else ""
+    into = f"INSERT OR IGNORE INTO temp.{quoted(delta_table(table))} (syncline_present, {listed(plan.key)})"
+    return f"{into} SELECT 0, {listed(columns)} FROM temp.{quoted(keys_table(table))}{where}"
+
+
+def _record(plan: ViewPlan, delta: str) -> str:
+    return (
+        f"INSERT INTO {quoted(changes_table(plan.name))} (op, {listed(plan.key)}) "
+        f"SELECT CASE WHEN syncline_present THEN 'upsert' ELSE 'delete' END, {listed(plan.key)} "
+        f"FROM temp.{quoted(delta)}"
+    )
+
+
+def as_sql(tables: Mapping[str, str]) -> dict[str, str]:
+    """Names of tables as `render` wants them."""
+    return {source: quoted(table) for source, table in tables.items()}
 
 
 def view_shape(plan: ViewPlan) -> Shape:
@@ -125,11 +131,6 @@ def keys_table(table: str) -> str:
     return f"syncline_keys_{table}"
 
 
-def changes_table(view: str) -> str:
-    """The change feed of a view: what was written, in order."""
-    return f"{view}__changes"
-
-
 def create_changes(plan: ViewPlan) -> str:
     """CREATE for a view's change feed. Rows are in the order of the batches that wrote them."""
     keys = ", ".join(quoted(name) for name in plan.key)
@@ -137,7 +138,6 @@ def create_changes(plan: ViewPlan) -> str:
 
 
 class _Common(TypedDict):
-    table: str
     shape: Shape
     temporary: tuple[str, ...]
     stage: str
@@ -154,7 +154,6 @@ def _common(table: str, shape: Shape) -> _Common:
     exists = f"EXISTS (SELECT 1 FROM {quoted(table)} AS t WHERE {shape.same_key('t', 'n')}"
     marks, key_marks = ", ".join("?" * len(shape.columns)), ", ".join("?" * len(shape.key))
     return {
-        "table": table,
         "shape": shape,
         "temporary": tuple(create_delta(delta_table(table), shape)),
         "stage": f"INSERT OR REPLACE INTO {delta} (syncline_present, {listed(shape.names)}) VALUES (1, {marks})",

@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS syncline_feed (
   incarnation TEXT,
   n INTEGER,
   proof INTEGER,
+  open TEXT NOT NULL DEFAULT '[]',         -- numbers up to n that the position does not contain
   read_at REAL,
   exact INTEGER NOT NULL DEFAULT 1,
   begun INTEGER NOT NULL DEFAULT 0,
@@ -76,6 +77,18 @@ CREATE TABLE IF NOT EXISTS syncline_parked (
 INSERT OR IGNORE INTO syncline_meta (id, format, consumer, epoch, generation)
 VALUES (1, :format, lower(hex(randomblob(8))), 0, 0)
 
+-- add_open --
+-- A store that an older version made learns to keep which transactions a position does not contain.
+ALTER TABLE syncline_feed ADD COLUMN open TEXT NOT NULL DEFAULT '[]'
+
+-- select_feed_columns --
+-- The columns of the vector as this store has it.
+SELECT name FROM pragma_table_info('syncline_feed')
+
+-- touch --
+-- A write that changes nothing, so that its commit brings those before it to the disk.
+UPDATE syncline_meta SET epoch = epoch
+
 -- select_meta --
 -- The identity and the epoch of the store.
 SELECT format, consumer, epoch, generation FROM syncline_meta
@@ -103,13 +116,13 @@ DELETE FROM syncline_feed WHERE service = :service
 
 -- select_feeds --
 -- The whole vector with what status shows.
-SELECT service, capture, incarnation, n, proof, read_at, exact, begun, past, superseded, state, activity, error
+SELECT service, capture, incarnation, n, proof, open, read_at, exact, begun, past, superseded, state, activity, error
   FROM syncline_feed
  ORDER BY service
 
 -- select_checkpoint --
 -- How far one service was applied.
-SELECT incarnation, n, proof FROM syncline_feed WHERE service = :service
+SELECT incarnation, n, proof, open FROM syncline_feed WHERE service = :service
 
 -- select_incarnation --
 -- Which incarnation a service's position belongs to, and those before it.
@@ -122,7 +135,7 @@ UPDATE syncline_feed SET made_by = :made_by, past = :past, superseded = :superse
 -- move_checkpoint --
 -- Moves a checkpoint with the rows it belongs to; where their age is not known, they are not older than those before.
 UPDATE syncline_feed
-   SET incarnation = :incarnation, n = :n, proof = :proof, read_at = coalesce(:read_at, read_at), exact = :exact
+   SET incarnation = :incarnation, n = :n, proof = :proof, open = :open, read_at = coalesce(:read_at, read_at), exact = :exact
  WHERE service = :service
 
 -- set_read_at --

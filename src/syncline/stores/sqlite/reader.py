@@ -3,37 +3,28 @@
 Never writes, never waits for the relay, and is never waited for by it.
 """
 
-import json
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from syncline.errors import StoreError, Unavailable
-from syncline.messages import DeadLetter, Key, Position, Relation, Row
-from syncline.move.freshness import Checkpoint
-from syncline.read.definition import loads
-from syncline.stores.protocols import FeedRow, MirrorRow, Parked, ViewRow, load_key
+from syncline.messages import Key, Relation, Row
 from syncline.stores.sqlite.connection import FORMAT, open_reader_file, translated
-from syncline.stores.sqlite.dead_letters import read_dead_letters, read_dropped, read_marked
-from syncline.stores.sqlite.definitions import load_relation
 from syncline.stores.sqlite.mirror import rows_between
-from syncline.stores.sqlite.parked import parked_keys
+from syncline.stores.sqlite.own_tables import runner
 from syncline.stores.sqlite.tables import quoted
-from syncline.stores.statements import load_statements
+from syncline.stores.stored_reader import StoredReader
 
 MADE_POLL_S = 0.01
 
-_SQL = load_statements("syncline.stores.sqlite", "read.sql")
 
-
-class SQLiteReader:
+class SQLiteReader(StoredReader):
     """A reading connection. One thread owns it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._connection = open_reader_file(path)
+        super().__init__(runner(self._connection))
         with translated(path):
             names = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
         if not names:
@@ -47,6 +38,12 @@ class SQLiteReader:
         if found is None or found[0] != FORMAT:
             self._connection.close()
             raise StoreError(f"'{path}' is a read store of another format; use the version of Syncline that made it")
+        with translated(path):
+            if "open" not in {name for (name,) in self._run("select_feed_columns")}:
+                self._connection.close()
+                raise Unavailable(
+                    f"an older version made the read store '{path}'; start `syncline run`, which brings it up to date"
+                )
 
     def close(self) -> None:
         self._connection.close()
@@ -66,48 +63,9 @@ class SQLiteReader:
         with translated(self.path):
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
-    def holder(self) -> str:
-        """The relay that last took the store over."""
-        return str(self._run("select_holder").fetchone()[0])
-
-    def feeds(self) -> list[FeedRow]:
-        """Every service's checkpoint and state, by name."""
-        return [_feed(row) for row in self._run("select_feeds")]
-
-    def mirrors(self) -> list[MirrorRow]:
-        return [MirrorRow(row[0], load_relation(row[2]), row[3], row[6]) for row in self._run("select_relations")]
-
-    def views(self) -> dict[str, ViewRow]:
-        builds = {stored: (done, total) for stored, _, total, done in self._run("select_builds")}
-        found: dict[str, ViewRow] = {}
-        for name, live, generation, following, next_generation, _, error in self._run("select_views"):
-            built = builds.get(f"{name}__g{next_generation}")
-            found[name] = ViewRow(
-                name, loads(live) if live else None, generation, loads(following) if following else None, built, error
-            )
-        return found
-
-    def parked(self) -> list[Parked]:
-        """Pieces of views that could not be computed, by view."""
-        found = parked_keys(self._connection)
-        return [Parked(each.view, load_key(each.key) or (), each.error, each.since) for each in found]
-
-    def dead_letters(self) -> list[DeadLetter]:
-        """Every stream that is held back, those longest held first."""
-        return read_dead_letters(self._connection)
-
-    def held_streams(self) -> list[DeadLetter]:
-        """The same without the keys that depend on them."""
-        return read_dead_letters(self._connection, with_keys=False)
-
-    def held_back(self, service: str) -> tuple[list[DeadLetter], frozenset[int]]:
-        """The service's streams that are held back, and the positions of its events that were dropped."""
-        found = [letter for letter in read_dead_letters(self._connection) if letter.service == service]
-        return found, read_dropped(self._connection, service)
-
-    def marked(self, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]:
-        """Which of these pieces of a view depend on what is held back, and whether any of its rows may."""
-        return read_marked(self._connection, view, pieces)
+    def table(self, name: str) -> str:
+        """How SQL names the table of a mirror or a live view."""
+        return quoted(name)
 
     def count(self, table: str) -> int:
         return int(self._connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])
@@ -153,9 +111,6 @@ class SQLiteReader:
         sql = f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)} WHERE {condition}"
         return [row for key in keys for row in self._connection.execute(sql, key)]
 
-    def _run(self, statement: str, /, **values: object) -> sqlite3.Cursor:
-        return self._connection.execute(_SQL[statement], values)
-
 
 def open_reader(path: str, until: float) -> SQLiteReader:
     """A reading connection to a store that may only be made now: waited for until a time of the monotonic clock."""
@@ -166,10 +121,3 @@ def open_reader(path: str, until: float) -> SQLiteReader:
             if time.monotonic() >= until:
                 raise
         time.sleep(MADE_POLL_S)
-
-
-def _feed(row: tuple[Any, ...]) -> FeedRow:
-    service, capture, incarnation, n, proof, read_at, exact, begun, past, superseded, state, activity, error = row
-    position = Position(incarnation, n, proof) if incarnation is not None else None
-    checkpoint = Checkpoint(position, read_at, bool(exact), begun, tuple(json.loads(past)), tuple(json.loads(superseded)))
-    return FeedRow(service, capture, checkpoint, state, activity, error)

@@ -6,7 +6,7 @@ Somebody must say so, since nobody can tell: who was behind the backup finds the
 from contextlib import closing
 
 from syncline.stores.sqlite.group_count import counted, renew_count
-from syncline.stores.sqlite.history import History
+from syncline.stores.sqlite.history import SQLiteHistory
 from syncline.stores.sqlite.install import SQL, is_installed
 from syncline.stores.sqlite.reach import Reach, in_write
 from syncline.stores.sqlite.source import READ_TIMEOUT_S
@@ -14,7 +14,7 @@ from syncline.stores.sqlite.source import READ_TIMEOUT_S
 
 def renew_log(path: str) -> str:
     """The new name of the event log, which is made if there is none. Whoever follows it makes everything anew and compares."""
-    with closing(History(path, read_only=False)) as history:
+    with closing(SQLiteHistory(path, read_only=False)) as history:
         if history.exists():
             history.renew(history.place(0).incarnation, busy_s=READ_TIMEOUT_S)
         else:

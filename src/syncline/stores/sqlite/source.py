@@ -16,6 +16,7 @@ from syncline.errors import SourceChanged, StoreError, Unavailable
 from syncline.messages import Column, Relation
 from syncline.stores.sqlite.tables import quoted
 from syncline.stores.statements import load_statements
+from syncline.stores.translation import adapted
 
 READ_TIMEOUT_S = 1.0
 """How long a read waits for an owner who holds the database exclusively."""
@@ -225,14 +226,16 @@ _TOKEN = re.compile(rf"{_COMMENT.pattern}|\w+|[()]", re.DOTALL)
 def has_columns(relation: Relation, current: Relation) -> None:
     """Raises SourceChanged when `current`, what the source holds now, can no longer give the rows of `relation`."""
     by_name = {column.name.lower(): column for column in current.columns}
+    elsewhere = {column.name.lower(): column for column in adapted(current, "postgres").columns}
     for column in relation.columns:
-        now = by_name.get(column.name.lower())
-        if now is None:
+        now, there = by_name.get(column.name.lower()), elsewhere.get(column.name.lower())
+        if now is None or there is None:
             raise SourceChanged(
                 f"{relation.name} has no column '{column.name}' any more (it was dropped or renamed); "
                 "add it again, or take it out of the views that read it"
             )
-        if (now.declared_type, now.collation) != (column.declared_type, column.collation):
+        kinds = [(each.declared_type, each.collation) for each in (now, there)]
+        if (column.declared_type, column.collation) not in kinds:
             raise SourceChanged(
                 f"{relation.name}.{column.name} is '{now.declared_type}' now, it was '{column.declared_type}'; "
                 "its mirror is loaded anew"

@@ -10,12 +10,12 @@ from syncline.messages import Position, Relation
 from syncline.move.feed import Feed
 from syncline.read.maintain.schema import mirror_id
 from syncline.rows import Published
+from syncline.stores.event_feed import EventFeed
+from syncline.stores.event_look import EventLook
 from syncline.stores.protocols import Reader, ReadStore
 from syncline.stores.roles import Described, Found, Look, Source, Survey
 from syncline.stores.sqlite import install
-from syncline.stores.sqlite.event_feed import EventFeed
-from syncline.stores.sqlite.event_look import EventLook
-from syncline.stores.sqlite.history import History
+from syncline.stores.sqlite.history import SQLiteHistory, open_history, open_log
 from syncline.stores.sqlite.look import PollingLook, TriggerLook
 from syncline.stores.sqlite.polling import PollingFeed
 from syncline.stores.sqlite.reach import Reach, in_write, is_locked
@@ -68,7 +68,7 @@ def survey(database: str, service: str) -> Survey:
 
 def open_feed(source: Source, published: Published | None, store: ReadStore) -> Feed:
     if published is not None:
-        return EventFeed(source.database, published, store)
+        return EventFeed(published, store, lambda n: open_history(source.database, timeout_s=OPEN_TIMEOUT_S, followed_up_to=n))
     if source.capture == "triggers":
 
         def is_loading(relation: Relation) -> bool:
@@ -93,7 +93,7 @@ def open_look(
 ) -> Look:
     if published is not None:
         mirrors = [each.relation for each in reader.mirrors() if each.relation.service == source.name]
-        return EventLook(source.database, published, mirrors, lambda: reader.held_back(source.name))
+        return EventLook(open_log(source.database), published, mirrors, lambda: reader.held_back(source.name))
     if source.capture == "triggers":
         return TriggerLook(source.database)
     return PollingLook(source.database, ask, swept)
@@ -103,8 +103,8 @@ def head(source: Source) -> Position | None:
     if source.capture == "events":
         if not os.path.exists(source.database):
             return None
-        with closing(History(source.database, read_only=True)) as history:
-            return history.place(0).newest if history.exists() else None
+        with closing(SQLiteHistory(source.database, read_only=True)) as history:
+            return history.newest() if history.exists() else None
     if source.capture != "triggers":
         return None
     with closing(TriggerLook(source.database)) as look:

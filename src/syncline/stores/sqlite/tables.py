@@ -7,7 +7,7 @@ store as they do at home; columns of expressions have no type, so that SQLite st
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from syncline.messages import Column
+from syncline.messages import Column, Relation
 from syncline.read.maintain.schema import affinity
 
 
@@ -69,6 +69,12 @@ class Shape:
             if affinity(column.declared_type) == "BLOB":
                 conditions.append(f"typeof({one}) = typeof({other})")
         return " AND ".join(conditions)
+
+
+def mirror_shape(relation: Relation) -> Shape:
+    """How the rows of a mirror are stored: a row without a whole key is refused, so its key may be the primary key."""
+    columns = tuple(Column(c.name, c.declared_type, c.collation, c.not_null or c.name in relation.key) for c in relation.columns)
+    return Shape(columns, relation.key, relation.is_rowid_key)
 
 
 def column_sql(column: Column) -> str:

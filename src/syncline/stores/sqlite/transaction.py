@@ -6,13 +6,12 @@ and whoever prepares it. One that was prepared before (the store's own) is not a
 
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
 from datetime import date, time
 from functools import lru_cache
 from typing import Any, Final
 
-from syncline.codec import fields_of
-from syncline.errors import Fault, InvalidDefinition, Rejected, StoreError
+from syncline.errors import InvalidDefinition, Rejected, StoreError
+from syncline.stores.handler_sql import not_for_a_handler, shown_sql, values_of
 from syncline.stores.statements import load_statements
 
 SQL = load_statements("syncline.stores.sqlite", "table_commands.sql")
@@ -49,8 +48,8 @@ class SQLiteTransaction:
     """See `Transaction`. `failure` is an error of the database itself, which no command is to blame for; `is_undone` says that a
     statement made the database undo the whole transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, guard: Guard) -> None:
+        self._connection, self._guard = connection, guard
         self._is_over = False
         self.failure: sqlite3.Error | None = None
         self.is_undone = False
@@ -75,7 +74,7 @@ class SQLiteTransaction:
         self._refuse_if_over()
         refuse_transactions(sql)
         try:
-            cursor = self._connection.execute(sql, _values(parameters))
+            cursor = self._connection.execute(sql, values_of(parameters, _stored))
             return cursor, cursor.fetchall()
         except sqlite3.Error as error:
             self.is_undone = not self._connection.in_transaction
@@ -83,7 +82,7 @@ class SQLiteTransaction:
                 self.failure = error
             raise command_error(error, sql) from error
         except (UnicodeEncodeError, OverflowError) as error:
-            raise StoreError(f"a value cannot be stored: {error}; in: {_shown(sql)}") from error
+            raise StoreError(f"a value cannot be stored: {error}; in: {shown_sql(sql)}") from error
 
     @property
     def in_transaction(self) -> bool:
@@ -91,8 +90,9 @@ class SQLiteTransaction:
         return self._connection.in_transaction
 
     def end(self) -> None:
-        """Nothing can be done through it from now on."""
+        """Nothing can be done through it from now on, and the connection's owner may end the transaction."""
         self._is_over = True
+        self._guard.is_closed = False
 
     def _refuse_if_over(self) -> None:
         if self._is_over:
@@ -107,15 +107,7 @@ def refuse_transactions(sql: str) -> None:
     match = _FIRST_WORD.match(sql)
     word = match[1].upper() if match else ""
     if word in _ENDS_IT:
-        raise _not_for_a_handler(word)
-
-
-def _not_for_a_handler(what: str) -> InvalidDefinition:
-    message = (
-        f"{what} is not for a handler or a schema: the transaction is committed once for a whole group of commands, and "
-        "undone for this one alone when its handler raises; leave the statement out, and raise Rejected to undo"
-    )
-    return InvalidDefinition([Fault("", 0, message)])
+        raise not_for_a_handler(word)
 
 
 def command_error(error: sqlite3.Error, sql: str = "") -> Rejected | StoreError | InvalidDefinition:
@@ -123,9 +115,9 @@ def command_error(error: sqlite3.Error, sql: str = "") -> Rejected | StoreError 
     StoreError for anything else."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name == "SQLITE_AUTH":
-        return _not_for_a_handler(_shown(sql).lstrip("\ufeff"))
+        return not_for_a_handler(shown_sql(sql).lstrip("\ufeff"))
     if not name.startswith("SQLITE_CONSTRAINT"):
-        return StoreError(f"{error}; in: {_shown(sql)}" if sql else str(error))
+        return StoreError(f"{error}; in: {shown_sql(sql)}" if sql else str(error))
     subject = str(error).partition("constraint failed: ")[2]
     match name.removeprefix("SQLITE_CONSTRAINT_"):
         case "UNIQUE" | "PRIMARYKEY" | "ROWID" if subject:
@@ -148,31 +140,5 @@ def _columns(subject: str) -> str:
     return f"{' and '.join(column for *_, column in places)} of {tables.pop()}"
 
 
-def _values(parameters: Any) -> Any:
-    if parameters is None:
-        return ()
-    if isinstance(parameters, Mapping):
-        return {name: _stored(value) for name, value in parameters.items()}
-    if isinstance(parameters, Sequence) and not isinstance(parameters, str | bytes):
-        return tuple(map(_stored, parameters))
-    kind: Any = type(parameters)
-    names = _fields(kind)
-    if not names:
-        message = f"parameters are {parameters!r}; expected a mapping, a sequence, a dataclass or a Struct, or none at all"
-        raise InvalidDefinition([Fault("", 0, message)])
-    return {name: _stored(getattr(parameters, name)) for name in names}
-
-
-@lru_cache(maxsize=1024)
-def _fields(kind: type) -> tuple[str, ...]:
-    is_record = hasattr(kind, "__dataclass_fields__") or hasattr(kind, "__struct_fields__")
-    return fields_of(kind) if is_record else ()
-
-
 def _stored(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date | time) else value
-
-
-def _shown(sql: str) -> str:
-    text = " ".join(sql.split())
-    return text if len(text) <= 120 else text[:117] + "..."

@@ -15,7 +15,7 @@ batch. Making relations anew tries again what is held back.
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from syncline.messages import Batch, Chunk, DeadLetter, Key, Position, Relation, Row
@@ -23,11 +23,10 @@ from syncline.move.feed import key_of
 from syncline.read.maintain.schema import mirror_id
 from syncline.read.projection import Failure, Net, Projection, StoredEvent
 from syncline.rows import Published
+from syncline.stores.history import End, History, Hurried, Place
 from syncline.stores.protocols import ReadStore
-from syncline.stores.sqlite.history import End, Hurried, Place, open_history
-from syncline.stores.sqlite.redo import Redo, Wanted
-from syncline.stores.sqlite.replay import Replay
-from syncline.stores.sqlite.source import OPEN_TIMEOUT_S
+from syncline.stores.redo import Redo, Wanted
+from syncline.stores.replay import Replay
 
 BATCH_EVENTS = 2_000
 """How many events a batch holds, or more where one append has more."""
@@ -40,14 +39,17 @@ SHOWN_S = 0.25
 
 
 class EventFeed:
-    """The feed of one event-sourced service, for one read store. One thread owns it and the store."""
+    """The feed of one event-sourced service, for one read store. One thread owns it and the store.
 
-    def __init__(self, path: str, published: Published, store: ReadStore) -> None:
+    `open_history` opens the log, which the store has followed up to the position that it is given.
+    """
+
+    def __init__(self, published: Published, store: ReadStore, open_history: Callable[[int], History]) -> None:
         self.service = published.service
         self.activity = ""
         self._published, self._store = published, store
         at = store.checkpoint(self.service) if store.is_continued(self.service) else None
-        self._history = open_history(path, timeout_s=OPEN_TIMEOUT_S, followed_up_to=at.n if at is not None else 0)
+        self._history = open_history(at.n if at is not None else 0)
         self._relations: dict[str, Relation] = {}
         self._letters: dict[str, DeadLetter] = {}
         self._untold: dict[str, DeadLetter] = {}
@@ -78,7 +80,7 @@ class EventFeed:
         return self.head()
 
     def read(self, after: Position) -> Batch | None:
-        if self._history.reach.is_locked:
+        if self._history.is_locked:
             return None
         place, end, events = self._history.batch(after.n, BATCH_EVENTS)
         if not place.continues(after):
@@ -111,11 +113,11 @@ class EventFeed:
         return False
 
     def head(self) -> Position:
-        return self._history.place(0).newest
+        return self._history.newest()
 
     def changed(self) -> bool:
         is_waiting = self._is_behind or self._redo is not None or bool(self._wanted) or bool(self._untold)
-        return self._history.reach.changed() or is_waiting
+        return self._history.changed() or is_waiting
 
     def total(self, relation: Relation) -> int | None:
         return self._copy.count(relation) if self._copy is not None and relation.table in self._copy.relations else None

@@ -11,8 +11,8 @@ from syncline.messages import Chunk, DeadLetter, Key, Relation, Row
 from syncline.move.feed import Held, key_of
 from syncline.read.projection import Projection
 from syncline.rows import Published
-from syncline.stores.sqlite.history import History
-from syncline.stores.sqlite.replay import Replay
+from syncline.stores.history import History
+from syncline.stores.replay import Replay
 
 COMPARE_ROWS = 2_000
 

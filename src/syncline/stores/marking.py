@@ -7,38 +7,28 @@ key, the row may come to belong to any piece of the view, and that is told inste
 batch does, and leaves them empty. Must run inside a transaction of the store.
 """
 
-import sqlite3
 from collections.abc import Collection, Mapping
 
 from syncline.messages import DeadLetter, Key, Relation
 from syncline.read.maintain.plan import ViewPlan
+from syncline.stores.dead_letters import Marked
+from syncline.stores.engine import Engine
+from syncline.stores.machine import Node, ViewNode, WalkStep
 from syncline.stores.protocols import dump_key
-from syncline.stores.sqlite.dead_letters import Marked
-from syncline.stores.sqlite.engine import Engine
-from syncline.stores.sqlite.program import Node, ViewNode, WalkStep, delta_table, in_piece, keys_table
-from syncline.stores.sqlite.tables import listed, quoted
 
 
-def find_marked(
-    connection: sqlite3.Connection, engine: Engine, relations: Mapping[str, Relation], letters: Collection[DeadLetter]
-) -> Marked:
+def find_marked(engine: Engine, relations: Mapping[str, Relation], letters: Collection[DeadLetter]) -> Marked:
     """The pieces of every view, live or being built, that depend on these; the empty key for views where it cannot be told.
 
     `relations` are the mirrors, by the names of their tables.
     """
-    return _Marking(connection, engine.nodes, relations, letters).find()
+    return _Marking(engine, relations, letters).find()
 
 
 class _Marking:
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        nodes: Mapping[str, Node],
-        relations: Mapping[str, Relation],
-        letters: Collection[DeadLetter],
-    ) -> None:
-        self._run, self._stage = connection.execute, connection.executemany
-        self._nodes, self._relations = nodes, relations
+    def __init__(self, engine: Engine, relations: Mapping[str, Relation], letters: Collection[DeadLetter]) -> None:
+        self._machine = engine.machine
+        self._nodes, self._relations = engine.nodes, relations
         self._keys: dict[tuple[str, str], set[Key]] = {}
         for letter in letters:
             for name, key in letter.keys:
@@ -60,7 +50,7 @@ class _Marking:
                 if not node.plan.is_hidden:
                     marked |= {(node.table, piece) for piece in pieces}
                 self._leave_view(node)
-                self._run(node.clear_keys)
+                self._machine.clear_keys(node)
         return frozenset(marked)
 
     def _leave_mirror(self, node: Node, relation: Relation) -> None:
@@ -68,30 +58,24 @@ class _Marking:
         keys = self._keys.get((relation.service, relation.name), ())
         if not keys and relation.service not in self._without_keys:
             return
-        self._stage(node.stage_gone, keys)
+        self._machine.stage(node, (), tuple(keys))
         self._walk(node)
-        self._run(node.clear)
+        self._machine.clear(node)
         self._untold |= {walk.view for walk in node.walks if self._needs_more(walk)}
 
     def _leave_view(self, node: ViewNode) -> None:
         if not node.walks:
             return
-        plan = node.plan
-        key = _key_in_partition(plan)
-        if key is not None:
-            into = f"INSERT OR IGNORE INTO temp.{quoted(delta_table(node.table))} (syncline_present, {listed(plan.key)})"
-            where = f" WHERE typeof({listed(key)}) = 'integer'" if plan.is_rowid_key else ""
-            self._run(f"{into} SELECT 0, {listed(key)} FROM temp.{quoted(keys_table(node.table))}{where}")
-        else:
-            self._run(node.find_gone)
+        key = _key_in_partition(node.plan)
+        self._machine.leave(node, key)
         self._walk(node)
-        self._run(node.clear)
+        self._machine.clear(node)
         is_told = key is not None and node.table not in self._untold
         self._untold |= {walk.view for walk in node.walks if not is_told or self._needs_more(walk)}
 
     def _walk(self, node: Node) -> None:
         for walk in node.walks:
-            if self._run(walk.before or walk.after).rowcount:
+            if self._machine.execute(walk.before or walk.after):
                 self._reached.add(walk.view)
 
     def _needs_more(self, walk: WalkStep) -> bool:
@@ -102,15 +86,11 @@ class _Marking:
 
     def _pieces(self, node: ViewNode) -> list[str]:
         """The view's partition keys that were reached, as its rows spell them; all of a view that is one piece."""
-        plan = node.plan
-        if not plan.partition:
-            self._run(node.add_key, (1,))
+        if not node.plan.partition:
+            self._machine.add_keys(node, [(1,)])
             self._untold.discard(node.table)
             return ["[]"]
-        columns = ", ".join(f"v.{quoted(name)} COLLATE BINARY" for name in plan.partition_columns)
-        keys = f"temp.{quoted(keys_table(node.table))}"
-        rows = self._run(f"SELECT DISTINCT {columns} FROM {keys} AS k CROSS JOIN {quoted(node.table)} AS v ON {in_piece(plan)}")
-        told = [dump_key(row) or "" for row in rows]
+        told = [dump_key(piece) or "" for piece in self._machine.pieces(node)]
         return [*told, ""] if node.table in self._untold else told
 
 

@@ -4,51 +4,41 @@ They change with the rows, in the transaction that applies a batch. `HeldBack` m
 """
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from syncline.messages import Batch, DeadLetter, Key, Position
+from syncline.stores.own_tables import Run
 from syncline.stores.protocols import dump_key, load_key
-from syncline.stores.statements import load_statements
-
-_SQL = load_statements("syncline.stores.sqlite", "dead_letters.sql")
 
 Marked = frozenset[tuple[str, str]]
 """Stored views with partition keys as JSON; an empty text where it cannot be told which."""
 
 
-def create_dead_letters(connection: sqlite3.Connection) -> None:
-    """Makes the tables that are missing."""
-    for name, statement in _SQL.items():
-        if name.startswith("create_"):
-            connection.execute(statement)
-
-
-def read_dead_letters(connection: sqlite3.Connection, *, with_keys: bool = True) -> list[DeadLetter]:
+def read_dead_letters(run: Run, *, with_keys: bool = True) -> list[DeadLetter]:
     """Every stream that is held back, those longest held first; none in a store that no version with dead letters opened."""
-    if not _is_there(connection):
+    if not _is_there(run):
         return []
-    rows = connection.execute(_SQL["select_dead_letters"])
+    rows = run("select_dead_letters")
     return [
         DeadLetter(service, stream, position, event, error, since, _load_keys(keys) if with_keys else frozenset(), bool(settled))
         for service, stream, position, event, error, since, keys, settled in rows
     ]
 
 
-def read_dropped(connection: sqlite3.Connection, service: str) -> frozenset[int]:
+def read_dropped(run: Run, service: str) -> frozenset[int]:
     """The positions of a service's log whose events were dropped."""
-    if not _is_there(connection):
+    if not _is_there(run):
         return frozenset()
-    return frozenset(position for (position,) in connection.execute(_SQL["select_dropped"], {"service": service}))
+    return frozenset(position for (position,) in run("select_dropped", service=service))
 
 
-def read_marked(connection: sqlite3.Connection, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]:
+def read_marked(run: Run, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]:
     """For each of these pieces of a stored view whether it is marked, and whether any of its rows may be concerned."""
-    if not _is_there(connection):
+    if not _is_there(run):
         return [False] * len(pieces), False
     keys = [dump_key(piece) or "" for piece in pieces]
-    found = connection.execute(_SQL["select_marked_of"], {"view": view, "keys": json.dumps(["", *dict.fromkeys(keys)])})
+    found = run("select_marked_of", view=view, keys=json.dumps(["", *dict.fromkeys(keys)]))
     marked = {key for (key,) in found}
     return [key in marked for key in keys], "" in marked
 
@@ -56,8 +46,8 @@ def read_marked(connection: sqlite3.Connection, view: str, pieces: Sequence[Key]
 class HeldBack:
     """What one read store holds back. The thread that writes to the store owns it."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._dropping: dict[tuple[str, str], int] = {}
         self._letters: dict[tuple[str, str], DeadLetter] | None = None
         self._marked: Marked = frozenset()
@@ -70,7 +60,7 @@ class HeldBack:
     def letters(self) -> dict[tuple[str, str], DeadLetter]:
         """Every stream that is held back, by service and name."""
         if self._letters is None:
-            self._letters = {(each.service, each.stream): each for each in read_dead_letters(self._connection)}
+            self._letters = {(each.service, each.stream): each for each in read_dead_letters(self._run)}
             self._marked = frozenset(self._run("select_marked"))
         return self._letters
 
@@ -117,8 +107,10 @@ class HeldBack:
         """Makes these the marked pieces; writes only what differs."""
         if marked == self._marked:
             return
-        self._connection.executemany(_SQL["insert_marked"], marked - self._marked)
-        self._connection.executemany(_SQL["delete_marked"], self._marked - marked)
+        for view, key in marked - self._marked:
+            self._run("insert_marked", view=view, key=key)
+        for view, key in self._marked - marked:
+            self._run("delete_marked", view=view, key=key)
         self._marked = marked
 
     def rename_marked(self, stored: Mapping[str, str]) -> None:
@@ -154,12 +146,9 @@ class HeldBack:
             del self._dropping[service, stream]
             self._run("insert_dropped", service=service, position=position)
 
-    def _run(self, statement: str, /, **values: object) -> sqlite3.Cursor:
-        return self._connection.execute(_SQL[statement], values)
 
-
-def _is_there(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute(_SQL["has_dead_letters"]).fetchone()[0])
+def _is_there(run: Run) -> bool:
+    return bool(run("has_dead_letters").fetchone()[0])
 
 
 def _dump_keys(keys: frozenset[tuple[str, Key]]) -> str:

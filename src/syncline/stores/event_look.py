@@ -6,8 +6,8 @@ from syncline.messages import DeadLetter, Key, Position, Relation, Row
 from syncline.move.feed import key_of
 from syncline.read.projection import Projection
 from syncline.rows import Published
-from syncline.stores.sqlite.history import open_log
-from syncline.stores.sqlite.replay import Replay
+from syncline.stores.history import History
+from syncline.stores.replay import Replay
 
 SCAN_ROWS = 4_000
 
@@ -16,17 +16,17 @@ class EventLook:
     """Of an event-sourced service: what its events make of the relations that a read store holds.
 
     `held_back` tells the streams that the store holds back and the events that were dropped; what waits behind them is left out
-    here too. `relations` are the mirrors, with their columns. Raises StoreError where there is no log, or one of a newer format.
+    here too. `relations` are the mirrors, with their columns. The log is closed with it.
     """
 
     def __init__(
         self,
-        path: str,
+        history: History,
         published: Published,
         relations: Sequence[Relation],
         held_back: Callable[[], tuple[Sequence[DeadLetter], frozenset[int]]],
     ) -> None:
-        self._history = open_log(path)
+        self._history = history
         self._published, self._relations, self._held_back = published, relations, held_back
         self._state: tuple[Mapping[str, int], frozenset[int]] | None = None
         self._replay: Replay | None = None

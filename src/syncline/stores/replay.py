@@ -1,23 +1,17 @@
 """Replaying: a service's rows folded anew from the first event, in a database of their own that nobody else sees.
 
-The rows are always those of one position, which only rises. What is kept is deleted with the connection; a replay that was cut
+The rows are always those of one position, which only rises. What is kept is gone when it is closed; a replay that was cut
 short begins again.
 """
 
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
-from syncline.errors import Unavailable
 from syncline.messages import Key, Relation, Row
 from syncline.move.feed import key_of
 from syncline.read.projection import Failure, Net, Projection
-from syncline.stores.sqlite.connection import CACHE_KIB
-from syncline.stores.sqlite.definitions import mirror_shape
-from syncline.stores.sqlite.history import History, Hurried
-from syncline.stores.sqlite.mirror import rows_of, some_rows
-from syncline.stores.sqlite.tables import Shape, bound, create_stored, listed, quoted
+from syncline.stores.history import History, Hurried
+from syncline.stores.scratch import ScratchTable, open_scratch
 
 SLICE_EVENTS = 1_000
 LAST_STEP_EVENTS = 4_000
@@ -25,7 +19,6 @@ LAST_STEP_S = 0.1
 """So few events may take so long at once: who falls behind by a batch each step would never arrive."""
 SLICE_S = 0.05
 """After which a slice ends where it is: `rows` may be slow."""
-FETCH_ROWS = 1_000
 CACHED_ROWS = 10_000
 """How many rows that changed lately wait to be written, twice: what is changed again soon is written once."""
 
@@ -40,8 +33,8 @@ class Replay:
         self.position = 0
         self.failures: list[Failure] = []
         self.projection, self._history = projection, history
-        self._connection = _scratch()
-        self._made = {relation.table: _Made(self._connection, relation) for relation in relations}
+        self._scratch = open_scratch()
+        self._made = {relation.table: _Made(self._scratch.table(relation), relation) for relation in relations}
 
     @property
     def relations(self) -> dict[str, Relation]:
@@ -54,7 +47,7 @@ class Replay:
         return {table: (made.net.missing, made.net.example) for table, made in self._made.items() if made.net.missing}
 
     def close(self) -> None:
-        self._connection.close()
+        self._scratch.close()
 
     def advance(self, up_to: int, budget_s: float) -> bool:
         """Replays on for about `budget_s`, or LAST_STEP_S where little is left; says whether `up_to` is reached."""
@@ -100,17 +93,12 @@ class Replay:
 class _Made:
     """The rows of one relation: those that changed lately in memory, the newest in `net`, the others written."""
 
-    def __init__(self, connection: sqlite3.Connection, relation: Relation) -> None:
+    def __init__(self, written: ScratchTable, relation: Relation) -> None:
         self.relation = relation
         self.net = Net()
-        self._connection = connection
+        self._written = written
         self._older = Net()
         self._key = key_of(relation)
-        self._chosen = f"{relation.table}__chosen"
-        shape = mirror_shape(relation)
-        key = Shape(shape.key_columns, shape.key, shape.is_rowid_key)
-        for statement in (*create_stored(relation.table, shape), *create_stored(self._chosen, key)):
-            connection.execute(statement)
 
     def prove(self) -> None:
         """Settles what was folded into the net."""
@@ -123,40 +111,22 @@ class _Made:
 
     def rows_of(self, keys: Sequence[Key]) -> list[Row]:
         self._write_all()
-        with _in_words():
-            return rows_of(self._connection, self.relation.table, self.relation, keys)
+        return self._written.rows_of(keys)
 
     def count(self) -> int:
         self._write_all()
-        with _in_words():
-            return int(self._connection.execute(f"SELECT count(*) FROM {quoted(self.relation.table)}").fetchone()[0])
+        return self._written.count()
 
     def rows_after(self, after: Key | None, limit: int) -> list[Row]:
         self._write_all()
-        with _in_words():
-            return some_rows(self._connection, self.relation.table, self.relation, after, limit)
+        return self._written.rows_after(after, limit)
 
     def choose(self, keys: Iterable[Key]) -> None:
-        marks = ", ".join("?" * len(self.relation.key))
-        with _in_words():
-            self._connection.executemany(f"INSERT OR IGNORE INTO {quoted(self._chosen)} VALUES ({marks})", keys)
+        self._written.choose(keys)
 
     def chosen(self) -> Iterator[tuple[list[Row], list[Key]]]:
         self._write_all()
-        relation, width = self.relation, len(self.relation.key)
-        same = " AND ".join(f"t.{quoted(name)} = c.{quoted(name)}" for name in relation.key)
-        sql = (
-            f"SELECT {listed(relation.key, 'c.')}, {listed(relation.column_names, 't.')} FROM {quoted(self._chosen)} AS c "
-            f"LEFT JOIN {quoted(relation.table)} AS t ON {same} ORDER BY {listed(relation.key, 'c.')}"
-        )
-        there = width + relation.key_indexes[0]
-        with _in_words():
-            cursor = self._connection.execute(sql)
-            while found := cursor.fetchmany(FETCH_ROWS):
-                yield (
-                    [row[width:] for row in found if row[there] is not None],
-                    [row[:width] for row in found if row[there] is None],
-                )
+        return self._written.chosen()
 
     def _before(self, keys: Iterable[Key]) -> dict[Key, Row]:
         """The rows of these keys, of which the net knows nothing, that there are."""
@@ -170,9 +140,7 @@ class _Made:
             elif row is not None:
                 asked.append(key)
         if asked:
-            with _in_words():
-                rows = rows_of(self._connection, self.relation.table, self.relation, asked)
-            found.update((self._key(row), row) for row in rows)
+            found.update((self._key(row), row) for row in self._written.rows_of(asked))
         return found
 
     def _write_all(self) -> None:
@@ -181,31 +149,4 @@ class _Made:
         self._older, self.net = Net(), Net(missing=self.net.missing, example=self.net.example)
 
     def _write(self, net: Net) -> None:
-        relation, rows, gone = self.relation, net.rows, net.gone
-        with _in_words():
-            if rows:
-                marks = ", ".join("?" * len(relation.columns))
-                self._connection.executemany(f"INSERT OR REPLACE INTO {quoted(relation.table)} VALUES ({marks})", rows)
-            if gone:
-                self._connection.executemany(f"DELETE FROM {quoted(relation.table)} WHERE {bound(relation.key, '=')}", gone)
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise Unavailable(
-            f"events cannot be replayed now: {error}; the rows that they make need room in the folder for temporary files, which "
-            "the environment's SQLITE_TMPDIR or TMPDIR names"
-        ) from error
-
-
-def _scratch() -> sqlite3.Connection:
-    """An empty database that may grow beyond memory, in a file that SQLite deletes."""
-    connection = sqlite3.connect("", isolation_level=None, cached_statements=256, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = OFF")
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    connection.execute("BEGIN")
-    return connection
+        self._written.write(net.rows, net.gone)
