@@ -14,7 +14,7 @@ from syncline import App, View
 from syncline.errors import DeadToken, Rejected, StaleRead
 from syncline.messages import Position, Receipt
 from syncline.places import Placed, Polling, SQLite
-from syncline.stores.sqlite.group_count import SWEEPS, sweep_number
+from syncline.stores.sweeps import SWEEPS, sweep_number
 
 NEVER_S = 3_600.0
 """Between two sweeps, so that only those that are asked for come."""

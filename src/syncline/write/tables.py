@@ -11,7 +11,7 @@ from typing import Any
 from syncline.codec import CommandCodec, classes_of
 from syncline.errors import Fault, InvalidCommand, InvalidDefinition
 from syncline.messages import Receipt, Token
-from syncline.places import Placed, Polling, Store, Triggers
+from syncline.places import WAL, Placed, Polling, Store, Triggers
 from syncline.stores.service_tables import Done, TableOutcome, TableRequest, TableStore
 from syncline.write.commit import Answer, Request
 
@@ -26,7 +26,8 @@ class TableService:
     one command, of which one run counts, so it must not do anything that `tx` cannot undo.
 
     `schema` is SQL that makes the tables. It is run once, in one transaction, on a database that has none of them. Foreign keys
-    are enforced. Raises InvalidDefinition, with every fault, for what does not fit together.
+    are enforced. All SQL is in the words of the store that the service is placed in. Raises InvalidDefinition, with every fault,
+    for what does not fit together.
     """
 
     name: str = field(kw_only=False)
@@ -39,7 +40,7 @@ class TableService:
         if faults:
             raise InvalidDefinition([Fault("", 0, f"service '{self.name}': {fault}") for fault in faults])
 
-    def on(self, store: Store, capture: Triggers | Polling | None = None) -> Placed:
+    def on(self, store: Store, capture: Triggers | WAL | Polling | None = None) -> Placed:
         """This service with its database `store`; `capture` says how changes leave it, by triggers unless it is given."""
         return Placed(self, store, capture or Triggers())
 
