@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from syncline.config import ReadModelConfig
 from syncline.defining import mirrors_needed
-from syncline.errors import Fault, StoreError
+from syncline.errors import Fault, StoreError, Unavailable
 from syncline.messages import Batch, Position, Relation
 from syncline.places import is_postgres
 from syncline.read.definition import Definition
@@ -37,6 +37,8 @@ def try_views(
             try:
                 _build(store, captures, [*tried, definition], published)
                 scans[definition.view.name] = tuple(store.scans(definition.view.name))
+            except Unavailable:
+                raise  # of no view
             except StoreError as error:
                 view = definition.view
                 reason = str(error.__cause__ or error)

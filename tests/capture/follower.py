@@ -9,7 +9,9 @@ from typing import Any
 
 from syncline.errors import SourceChanged, StoreError, Unavailable
 from syncline.messages import Batch, Position, Relation
+from syncline.move.feed import Feed
 from syncline.read.maintain.schema import mirror_id
+from syncline.stores.protocols import ReadStore
 from syncline.stores.sqlite.polling import PollingFeed
 from syncline.stores.sqlite.read import SQLiteReadStore
 from syncline.stores.sqlite.source import describe, open_source, tables
@@ -21,15 +23,13 @@ SCAN_S = 0.002
 TIMEOUT_S = 20.0
 MOST_ATTEMPTS = 5
 
-Feed = TriggerFeed | PollingFeed
-
 
 class Follower:
-    """One read store with the mirrors of every table that can be followed."""
+    """One read store with the mirrors of every table that can be followed. `store` is the path of an SQLite one, or any other."""
 
-    def __init__(self, source: Path, store: Path, capture: str, *, changed_at: str | None = None) -> None:
+    def __init__(self, source: Path | str, store: Path | ReadStore, capture: str, *, changed_at: str | None = None) -> None:
         self.source, self.capture, self._changed_at = source, capture, changed_at
-        self.store = SQLiteReadStore(str(store))
+        self.store = SQLiteReadStore(str(store)) if isinstance(store, Path) else store
         self.store.take_over("test")
         self.feed: Feed | None = None
         self.applied: Position | None = None
@@ -95,7 +95,7 @@ class Follower:
                 whole = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in relation.key)
                 columns = listed(relation.column_names)
                 rows = connection.execute(f"SELECT {columns} FROM {quoted(relation.table)} WHERE {whole}").fetchall()
-                assert _exactly(self.held(relation.table)) == _exactly(rows), relation.name
+                assert exactly(self.held(relation.table)) == exactly(rows), relation.name
 
     def _open(self) -> None:
         self.store.define({SERVICE: self.capture}, [], self._described())
@@ -135,8 +135,8 @@ class Follower:
         assert self.feed is not None
         deadline = time.monotonic() + TIMEOUT_S
         loaded = self._load()
-        if isinstance(self.feed, PollingFeed):
-            self.feed.want()
+        if self.capture == "polling":
+            self.feed.want()  # type: ignore[attr-defined]
         while self.feed.changed() or loaded:
             assert time.monotonic() < deadline, "the feed never came to rest"
             loaded = self.step(loaded)
@@ -173,5 +173,5 @@ class Follower:
         return []
 
 
-def _exactly(rows: list[tuple[Any, ...]]) -> list[str]:
+def exactly(rows: list[tuple[Any, ...]]) -> list[str]:
     return sorted(repr([(type(value).__name__, value) for value in row]) for row in rows)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syncline import App, Delete, EventService, ForeignService, Patch, Relation, SQLite, Triggers, Upsert, View
+from syncline.places import Store
 
 currency = "EUR"
 """What the projection of today writes as a payment's currency."""
@@ -129,7 +130,7 @@ board = View(
     "board",
     "order_id",
     """
-    SELECT h.order_id, h.customer, h.is_cancelled, count(l.sku) AS lines, sum(l.quantity * p.cents) AS cents,
+    SELECT h.order_id, h.customer, h.is_cancelled, count(l.sku) AS lines, CAST(sum(l.quantity * p.cents) AS bigint) AS cents,
            pay.cents AS paid, pay.currency
       FROM orders.header h
       LEFT JOIN orders.line l ON l.order_id = h.order_id
@@ -140,16 +141,24 @@ board = View(
 )
 
 
+CATALOG = "CREATE TABLE product (sku TEXT PRIMARY KEY NOT NULL, cents INTEGER NOT NULL)"
+PRODUCTS = "INSERT INTO product VALUES ('pen', 100), ('ink', 250), ('cap', 1000)"
+
+
 def make_catalog(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "catalog.db")) as db, db:
-        db.execute("CREATE TABLE product (sku TEXT PRIMARY KEY NOT NULL, cents INTEGER NOT NULL)")
-        db.executemany("INSERT INTO product VALUES (?, ?)", [("pen", 100), ("ink", 250), ("cap", 1000)])
+        db.execute(CATALOG)
+        db.execute(PRODUCTS)
 
 
 def build(folder: Path) -> App:
+    return build_on(*(SQLite(str(folder / f"{name}.db")) for name in ("orders", "payments", "catalog", "read")))
+
+
+def build_on(of_orders: Store, of_payments: Store, of_catalog: Store, read: Store) -> App:
     return App(
-        orders.on(SQLite(str(folder / "orders.db"))),
-        payments.on(SQLite(str(folder / "payments.db"))),
-        catalog.on(SQLite(str(folder / "catalog.db")), Triggers()),
-        board.on(SQLite(str(folder / "read.db"))),
+        orders.on(of_orders),
+        payments.on(of_payments),
+        catalog.on(of_catalog, Triggers()),
+        board.on(read),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,13 +17,30 @@ from tests.crash.processes import wait_until
 from tests.projection import shop
 from tests.projection.shop import Cancelled, Changed, Charged, Happen, Pay, Placed, Refunded
 
-from syncline import App, DeadToken
+from syncline import App, DeadToken, PostgreSQL
+from syncline.testing.postgres import Databases
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[App]:
+def in_files(tmp_path: Path) -> Iterator[App]:
     shop.make_catalog(tmp_path)
     with shop.build(tmp_path) as app:
+        yield app
+    shop.currency = "EUR"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def app(request: pytest.FixtureRequest) -> Iterator[App]:
+    """The same in files, and on PostgreSQL altogether."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("in_files")
+        return
+    databases: Databases = request.getfixturevalue("postgres")
+    orders, payments, catalog, read = (databases.create(name) for name in ("orders", "payments", "catalog", "read"))
+    with psycopg.connect(catalog) as db:
+        db.execute(shop.CATALOG)
+        db.execute(shop.PRODUCTS)
+    with shop.build_on(*map(PostgreSQL, (orders, payments, catalog, read))) as app:
         yield app
     shop.currency = "EUR"
 
@@ -76,7 +94,7 @@ def test_a_log_that_is_not_there_yet_is_an_empty_relation(app: App) -> None:
     assert len(app.rows("board").rows) == 2
 
 
-def test_a_read_with_the_receipts_token_shows_what_the_command_did(app: App, tmp_path: Path) -> None:
+def test_a_read_with_the_receipts_token_shows_what_the_command_did(app: App) -> None:
     fill(app)
     app.sync()
     with running(app):
@@ -124,26 +142,26 @@ def _happen(app: App, folder: Path, rng: random.Random) -> None:
                 db.execute("UPDATE product SET cents = ? WHERE sku = ?", (rng.randrange(900), sku))
 
 
-def test_verify_finds_every_damage_and_repair_mends_it(app: App, tmp_path: Path) -> None:
-    fill(app)
-    app.sync()
-    right = app.rows("board").rows
+def test_verify_finds_every_damage_and_repair_mends_it(in_files: App, tmp_path: Path) -> None:
+    fill(in_files)
+    in_files.sync()
+    right = in_files.rows("board").rows
     mirror(tmp_path, "UPDATE orders__line SET quantity = 9 WHERE order_id = 1 AND sku = 'pen'")
     mirror(tmp_path, "DELETE FROM orders__header WHERE order_id = 2")
     mirror(tmp_path, "INSERT INTO payments__payment VALUES (2, 77, 'USD')")
-    report = app.verify()
+    report = in_files.verify()
     found = {(each.where, each.key, each.kind) for each in report.differences if each.where != "board"}
     assert found == {
         ("orders.line", (1, "pen"), "different"),
         ("orders.header", (2,), "missing"),
         ("payments.payment", (2,), "extra"),
     }
-    app.verify(repair=True)
-    assert not app.verify().differences
-    assert app.rows("board").rows == right
+    in_files.verify(repair=True)
+    assert not in_files.verify().differences
+    assert in_files.rows("board").rows == right
 
 
-def test_verify_goes_on_while_events_are_appended(app: App, tmp_path: Path) -> None:
+def test_verify_goes_on_while_events_are_appended(app: App) -> None:
     fill(app)
     app.sync()
     stop = threading.Event()
@@ -165,7 +183,7 @@ def test_verify_goes_on_while_events_are_appended(app: App, tmp_path: Path) -> N
             writer.join()
 
 
-def test_a_rebuild_replays_with_the_rows_of_today_beside_what_is_shown(app: App, tmp_path: Path) -> None:
+def test_a_rebuild_replays_with_the_rows_of_today_beside_what_is_shown(app: App) -> None:
     fill(app)
     app.sync()
     with running(app):
@@ -180,14 +198,14 @@ def test_a_rebuild_replays_with_the_rows_of_today_beside_what_is_shown(app: App,
         assert not app.verify().differences
 
 
-def test_a_log_put_back_is_followed_as_it_is_and_older_tokens_are_refused(app: App, tmp_path: Path) -> None:
-    fill(app)
+def test_a_log_put_back_is_followed_as_it_is_and_older_tokens_are_refused(in_files: App, tmp_path: Path) -> None:
+    fill(in_files)
     with closing(sqlite3.connect(tmp_path / "orders.db")) as log, closing(sqlite3.connect(tmp_path / "old.db")) as backup:
         log.backup(backup)
-    lost = app.send(Happen(3, placed=Placed(3, "eve", {"pen": 1})))
-    app.sync()
-    assert len(app.rows("board", at_least=lost.token).rows) == 3
-    app.close()
+    lost = in_files.send(Happen(3, placed=Placed(3, "eve", {"pen": 1})))
+    in_files.sync()
+    assert len(in_files.rows("board", at_least=lost.token).rows) == 3
+    in_files.close()
     with closing(sqlite3.connect(tmp_path / "orders.db")) as log, closing(sqlite3.connect(tmp_path / "old.db")) as backup:
         backup.backup(log)
     with shop.build(tmp_path) as again:
@@ -201,7 +219,7 @@ def test_a_log_put_back_is_followed_as_it_is_and_older_tokens_are_refused(app: A
         assert again.read("board", 3, at_least=receipt.token, timeout_s=0)["customer"] == "zoe"
 
 
-def test_status_counts_what_changed_nothing(app: App, tmp_path: Path) -> None:
+def test_status_counts_what_changed_nothing(app: App) -> None:
     app.send(Happen(1, changed=Changed(1, "pen", 3)))
     app.send(Happen(1, cancelled=Cancelled(1)))
     app.sync()

@@ -1,6 +1,7 @@
 """The feed of an event log, step by step: what a batch holds, what goes on during a replay, and what if the log is not well."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,24 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.projection.world import Did, Model, Rules, Service, small_steps, views_of
+from tests.projection.logs import MakeLog, SQLiteLog
+from tests.projection.stores import SQLiteStore
+from tests.projection.world import TIMEOUT_S, Did, Model, Rules, Service, small_steps, views_of
 
 from syncline.errors import StoreError
 from syncline.messages import Progress
-from syncline.stores.sqlite import event_feed, replay
-from syncline.stores.sqlite.event_feed import EventFeed
-from syncline.stores.sqlite.event_look import EventLook
-from syncline.stores.sqlite.restored import renew_log
+from syncline.move import relay
+from syncline.stores import event_feed, replay
+from syncline.stores.event_feed import EventFeed
+from syncline.stores.roles import Look
+from syncline.stores.sqlite.reader import SQLiteReader
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Service:
-    return Service(tmp_path)
+def shop(tmp_path: Path, new_log: MakeLog) -> Service:
+    return Service(new_log(tmp_path, "shop"))
 
 
 @pytest.fixture
 def model(tmp_path: Path, shop: Service) -> Iterator[Model]:
-    found = Model(tmp_path / "read.db", [shop.followed], views_of("shop"))
+    found = Model(SQLiteStore(tmp_path / "read.db"), [shop.followed], views_of("shop"))
     with small_steps():
         yield found
     found.close()
@@ -95,7 +99,7 @@ def test_a_log_that_is_replaced_while_a_batch_is_cut_is_not_taken_for_the_one_th
 ) -> None:
     for number in range(3):
         shop.append(item(number, amount=1))
-    other = shop.copy()
+    other = shop.log.copy()
     model.settle()
     monkeypatch.setattr(event_feed, "BATCH_EVENTS", 1_000)
     monkeypatch.setattr(event_feed, "BATCH_BUDGET_S", 0.0)
@@ -107,7 +111,7 @@ def test_a_log_that_is_replaced_while_a_batch_is_cut_is_not_taken_for_the_one_th
         nonlocal is_replaced
         if not is_replaced:
             is_replaced = True
-            shop.restore(other)
+            shop.log.restore(other)
             for number in range(3, 9):
                 shop.append(item(number, amount=2))
         return rows(event)
@@ -155,7 +159,7 @@ def test_a_batch_is_never_younger_than_is_known_whatever_the_writers_clock_says(
 
 
 def read_at(model: Model) -> float:
-    return float(model.store._connection.execute("SELECT read_at FROM syncline_feed").fetchone()[0])
+    return float(model.place.run("SELECT read_at FROM syncline_feed")[0][0])
 
 
 def test_what_is_live_is_of_one_position_though_the_log_grows_faster_than_it_is_read(
@@ -211,7 +215,7 @@ def test_status_says_how_far_a_replay_came(shop: Service, model: Model, monkeypa
     seen: list[str] = []
 
     def is_live() -> bool:
-        (shown,) = model.store._connection.execute("SELECT activity FROM syncline_feed").fetchone() or ("",)
+        ((shown,),) = model.place.run("SELECT activity FROM syncline_feed") or [("",)]
         seen.append(shown)
         return model.relay.is_settled()
 
@@ -222,18 +226,18 @@ def test_status_says_how_far_a_replay_came(shop: Service, model: Model, monkeypa
 
 def test_a_log_that_is_put_back_again_while_it_is_compared_is_compared_with_what_it_is_then(shop: Service, model: Model) -> None:
     shop.append(item(1, amount=1))
-    first = shop.copy()
+    first = shop.log.copy()
     for number in range(2, 20):
         shop.append(item(number, amount=number))
     model.settle()
-    shop.restore(first)
+    shop.log.restore(first)
     for number in range(2, 18):
         shop.append(item(number, amount=-number))
-    renewed = shop.copy()
+    renewed = shop.log.copy()
     model.step_until(lambda: model.feed()._redo is not None, "the comparison begins")
     model.relay.step()
     assert amounts(model)[17] == 17, "it is not in the midst of it"
-    shop.restore(renewed if shop.incarnation() == incarnation_of(renewed) else first)
+    shop.log.restore(renewed if shop.incarnation() == shop.log.incarnation_of(renewed) else first)
     for number in range(2, 5):
         shop.append(item(number, amount=1000 * number))
     model.settle()
@@ -241,17 +245,11 @@ def test_a_log_that_is_put_back_again_while_it_is_compared_is_compared_with_what
     assert amounts(model)[2] == 2000
 
 
-def incarnation_of(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as db:
-        return str(db.execute("SELECT incarnation FROM syncline_event_log").fetchone()[0])
-
-
 def test_events_that_were_removed_from_the_log_are_missed_and_told(shop: Service, model: Model) -> None:
     model.settle()
     for number in range(5):
         shop.append(item(number))
-    with closing(sqlite3.connect(shop.path)) as log, log:
-        log.execute("DELETE FROM syncline_event WHERE position = 2")
+    shop.log.run("DELETE FROM {}event WHERE position = 2")
     model.step_until(lambda: model.relay.following["shop"].subscription.state == "failed", "it fails")
     assert "does not hold every event" in str(model.relay.following["shop"].subscription.error)
     assert amounts(model) == {}
@@ -259,8 +257,7 @@ def test_events_that_were_removed_from_the_log_are_missed_and_told(shop: Service
 
 def test_a_log_of_a_newer_format_is_left_alone_and_told(shop: Service, model: Model) -> None:
     shop.append(item(1))
-    with closing(sqlite3.connect(shop.path)) as log, log:
-        log.execute("UPDATE syncline_event_log SET format = 99")
+    shop.log.run("UPDATE {}event_log SET format = 99")
     model.step_until(lambda: model.relay.following["shop"].subscription.state == "failed", "it fails")
     assert "format 99" in str(model.relay.following["shop"].subscription.error)
 
@@ -268,45 +265,83 @@ def test_a_log_of_a_newer_format_is_left_alone_and_told(shop: Service, model: Mo
 def test_a_log_of_a_newer_format_is_not_compared_with(shop: Service, model: Model) -> None:
     shop.append(item(1))
     model.settle()
-    with closing(sqlite3.connect(shop.path)) as log, log:
-        log.execute("UPDATE syncline_event_log SET format = 99")
+    shop.log.run("UPDATE {}event_log SET format = 99")
     with pytest.raises(StoreError, match="format 99"):
-        EventLook(str(shop.path), shop.published, [], lambda: ([], frozenset()))
+        open_look(model, shop)
 
 
-@pytest.mark.parametrize("is_removed", [False, True])
-def test_a_log_that_was_emptied_is_not_taken_for_a_new_one_until_somebody_says_so(
-    shop: Service, model: Model, is_removed: bool
-) -> None:
+def open_look(model: Model, shop: Service) -> Look:
+    with closing(SQLiteReader(model.place.database)) as reader:
+        return shop.followed.open_look(reader, lambda: None, lambda: 0)
+
+
+def test_a_log_that_was_emptied_is_not_taken_for_a_new_one_until_somebody_says_so(shop: Service, model: Model) -> None:
     shop.append(item(1, amount=5))
     model.settle()
     model.crash()
-    for suffix in ("-wal", "-shm", ""):
-        shop.path.with_name(shop.path.name + suffix).unlink(missing_ok=True)
-    if not is_removed:
-        shop.path.touch()
+    shop.log.empty()
     model.step_until(lambda: bool(model.failures()), "it is told")
-    told = "there is no database" if is_removed else "it was followed up to position 1"
-    assert told in str(model.failures()[0])
+    assert "it was followed up to position 1" in str(model.failures()[0])
     assert amounts(model) == {1: 5}
-    assert not is_removed or not shop.path.exists()
-    shop.path.touch()
-    assert renew_log(str(shop.path)) == shop.incarnation()
+    assert shop.followed.renew() == shop.incarnation()
     model.settle()
     assert amounts(model) == {}
     assert any("its history is another one" in line for line in model.lines)
 
 
-def test_nothing_that_the_feed_does_keeps_a_writer_waiting(shop: Service, model: Model) -> None:
+def test_a_log_whose_file_was_removed_is_not_made_anew(tmp_path: Path) -> None:
+    log = SQLiteLog(tmp_path, "shop")
+    shop = Service(log)
+    shop.append(item(1, amount=5))
+    model = Model(SQLiteStore(tmp_path / "read.db"), [shop.followed], views_of("shop"))
+    with small_steps():
+        model.settle()
+        model.crash()
+        log.remove()
+        model.step_until(lambda: bool(model.failures()), "it is told")
+    assert "there is no database" in str(model.failures()[0])
+    assert amounts(model) == {1: 5}
+    assert not log.is_there()
+    model.close()
+
+
+def test_nothing_that_the_feed_does_keeps_a_writer_waiting(tmp_path: Path) -> None:
+    log = SQLiteLog(tmp_path, "shop")
+    shop = Service(log)
     for number in range(40):
         shop.append(item(number))
-    with closing(sqlite3.connect(shop.path, timeout=0)) as writer:
+    model = Model(SQLiteStore(tmp_path / "read.db"), [shop.followed], views_of("shop"))
+    with small_steps(), closing(sqlite3.connect(log.path, timeout=0)) as writer:
         for number in range(200):
             model.relay.step()
             writer.execute("BEGIN IMMEDIATE")
             writer.execute("UPDATE syncline_event_log SET commands = ?", (number,))
             writer.commit()
-    assert model.feed()._history.reach.connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+    assert model.feed()._history._reach.connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+    model.close()
+
+
+def test_a_feed_that_is_asked_seldom_is_asked_at_once_when_somebody_says_that_he_wrote(
+    shop: Service, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("QUIET_S", 0.0), ("ASKED_AFTER_S", 3600.0), ("ASKING_SHARE", 1e-12)):
+        monkeypatch.setattr(relay, name, value)
+    model.settle()
+    shop.append(item(1))
+    for _ in range(10):
+        model.relay.step(may_wait=True)
+    assert amounts(model) == {}, "it was asked all the same"
+    stop, wake = threading.Event(), threading.Event()
+    deadline = time.monotonic() + TIMEOUT_S
+
+    def is_over() -> bool:
+        if amounts(model) or time.monotonic() > deadline:
+            stop.set()
+        return False
+
+    wake.set()
+    model.relay.run(stop, wake=wake, between=is_over)
+    assert list(amounts(model)) == [1]
 
 
 def test_an_event_that_changes_no_row_that_is_followed_moves_the_position(shop: Service, model: Model) -> None:

@@ -7,27 +7,35 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+from tests.projection.logs import Log, MakeLog, SQLiteLog
+from tests.projection.stores import PostgresStore, SQLiteStore, Store
 from tests.projection.world import VIEWS, Model, Service, random_event, small_steps, views_of
 
 from syncline.messages import Key, Relation, Row
 from syncline.move.feed import key_of
-from syncline.stores.sqlite.event_feed import EventFeed
+from syncline.stores.event_feed import EventFeed
 
 EXAMPLES = 40
+POSTGRES_EXAMPLES = 10
+
+
+def in_file(folder: Path) -> Store:
+    return SQLiteStore(folder / "read.db")
 
 
 class Story:
     """What may happen to a service and to the read model that follows it, in any order."""
 
-    def __init__(self, folder: Path, rng: random.Random, *, may_fail: bool = False) -> None:
+    def __init__(self, log: Log, place: Store, rng: random.Random, *, may_fail: bool = False) -> None:
         self.rng, self.may_fail = rng, may_fail
-        self.service = Service(folder)
-        self.model = Model(folder / "read.db", [self.service.followed], views_of("shop", "owners"))
-        self.backups: list[Path] = []
+        self.service = Service(log)
+        self.model = Model(place, [self.service.followed], views_of("shop", "owners"))
+        self.backups: list[Any] = []
         self.is_rewritten = self.is_mended_ever = False
         self.asked: EventFeed | None = None
 
@@ -85,18 +93,18 @@ class Story:
         self.model.stumble()
 
     def back_up(self) -> None:
-        if self.service.path.exists():
-            self.backups.append(self.service.copy())
+        if self.service.log.is_there():
+            self.backups.append(self.service.log.copy())
 
     def restore(self) -> None:
         """The log is one of before, and often goes on otherwise than it did."""
         if self.backups:
             backup = self.rng.choice(self.backups)
             if self.rng.random() < 0.5:
-                self.service.restore(backup)
+                self.service.log.restore(backup)
             else:
                 self.model.close()
-                self.service.replace(backup)
+                self.service.log.replace(backup)
                 self.model.open()
             for _ in range(self.rng.randrange(3)):
                 self.append()
@@ -130,8 +138,8 @@ class Story:
             key = tuple(row[index] for index in relation.key_indexes)
             where = " AND ".join(f"{name} = ?" for name in relation.key)
             others = [name for name in relation.column_names if name not in relation.key]
-            values = ", ".join(f"{name} = -7" for name in others)  # what no event makes
-            self.model.store._connection.execute(f"UPDATE shop__{relation.table} SET {values} WHERE {where}", key)
+            values = ", ".join(f"{name} = '-7'" for name in others)  # what no event makes
+            self.model.place.run(f"UPDATE {self.model.place.mirror(relation)} SET {values} WHERE {where}", key)
             marked: EventFeed | None = None
             while self.model.feed() is not marked:  # one that is opened anew knows nothing of what was marked
                 marked = self.model.feed()
@@ -186,10 +194,18 @@ class Story:
         return [row for row in rows if (relation.name, key(row)) not in waiting]
 
 
-def tell(rng: random.Random, *, may_fail: bool, may_restore: bool) -> None:
+def tell(
+    rng: random.Random,
+    *,
+    may_fail: bool,
+    may_restore: bool,
+    new_log: MakeLog = SQLiteLog,
+    new_store: Callable[[Path], Store] = in_file,
+) -> None:
     """One story from beginning to end, everything being right whenever it can be told."""
-    with TemporaryDirectory() as folder, small_steps():
-        story = Story(Path(folder), rng, may_fail=may_fail)
+    with TemporaryDirectory() as name, small_steps():
+        folder = Path(name)
+        story = Story(new_log(folder, "shop"), new_store(folder), rng, may_fail=may_fail)
         try:
             story.tell(rng.randrange(5, 40), may_restore=may_restore)
             if not story.is_mended_ever:
@@ -217,6 +233,28 @@ def test_a_log_that_is_put_back_is_followed_as_it_is_then(rng: random.Random, ma
     tell(rng, may_fail=may_fail, may_restore=True)
 
 
+@settings(max_examples=POSTGRES_EXAMPLES, deadline=None)
+@given(rng=st.randoms(use_true_random=False), may_fail=st.booleans(), may_restore=st.booleans())
+def test_all_this_holds_of_a_log_on_postgresql(
+    postgres_log: MakeLog, rng: random.Random, may_fail: bool, may_restore: bool
+) -> None:
+    tell(rng, may_fail=may_fail, may_restore=may_restore, new_log=postgres_log)
+
+
+@settings(max_examples=POSTGRES_EXAMPLES, deadline=None)
+@given(rng=st.randoms(use_true_random=False), may_fail=st.booleans(), may_restore=st.booleans())
+def test_all_this_holds_where_log_and_read_store_are_on_postgresql(
+    postgres_log: MakeLog, postgres_read: str, rng: random.Random, may_fail: bool, may_restore: bool
+) -> None:
+    tell(
+        rng,
+        may_fail=may_fail,
+        may_restore=may_restore,
+        new_log=postgres_log,
+        new_store=lambda _: PostgresStore(postgres_read),
+    )
+
+
 @pytest.mark.parametrize("seed", [100492, 200322, 200590])
 def test_stories_end_well_that_once_did_not(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.projection.test_following.note", lambda _: None)
@@ -229,3 +267,14 @@ def test_stories_end_well_that_once_did_not(seed: int, monkeypatch: pytest.Monke
 @given(rng=st.randoms(use_true_random=False), may_fail=st.booleans(), may_restore=st.booleans())
 def test_many_long_stories_end_well(rng: random.Random, may_fail: bool, may_restore: bool) -> None:
     tell(rng, may_fail=may_fail, may_restore=may_restore)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@settings(max_examples=600, deadline=None)
+@given(rng=st.randoms(use_true_random=False), may_fail=st.booleans(), may_restore=st.booleans(), is_read_there=st.booleans())
+def test_many_long_stories_end_well_on_postgresql(
+    postgres_log: MakeLog, postgres_read: str, rng: random.Random, may_fail: bool, may_restore: bool, is_read_there: bool
+) -> None:
+    new_store: Callable[[Path], Store] = (lambda _: PostgresStore(postgres_read)) if is_read_there else in_file
+    tell(rng, may_fail=may_fail, may_restore=may_restore, new_log=postgres_log, new_store=new_store)

@@ -3,15 +3,15 @@
 What is right is a plain dictionary that all operations are applied to one by one.
 """
 
-import itertools
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from tests.projection.logs import Log, all_of
+from tests.projection.stores import Store
 
 from syncline import messages
 from syncline.codec import EventCodec
@@ -24,10 +24,9 @@ from syncline.move.relay import Relay
 from syncline.read.view import View, parse_view
 from syncline.rows import Delete, Patch, Published, Relation, RowOperation, Upsert, published_relation
 from syncline.services import FollowedService
-from syncline.stores.sqlite import event_feed, event_look, redo, replay
-from syncline.stores.sqlite.event_feed import EventFeed
-from syncline.stores.sqlite.events import SQLiteEventLog
-from syncline.stores.sqlite.read import SQLiteReadStore
+from syncline.stores import event_feed, event_look, redo, replay
+from syncline.stores.event_feed import EventFeed
+from syncline.stores.sqlite import scratch
 
 TIMEOUT_S = 20.0
 
@@ -85,21 +84,24 @@ class Rules:
 class Service:
     """One event-sourced service and its log."""
 
-    def __init__(self, folder: Path, name: str = "shop") -> None:
-        self.name, self.path = name, folder / f"{name}.db"
+    def __init__(self, log: Log, name: str = "shop") -> None:
+        self.name, self.log = name, log
         self.rules = Rules()
         self.codec = EventCodec((Did,))
         relations = {each: published_relation(name, each, relation) for each, relation in RELATIONS.items()}
         self.published = Published(name, self.codec, relations, lambda event: self.rules.rows(event))
-        self._copies = itertools.count(1)
+
+    @property
+    def config(self) -> ServiceConfig:
+        return ServiceConfig(self.name, self.log.database, "events", ("item", "owner"))
 
     @property
     def followed(self) -> FollowedService:
-        return FollowedService(ServiceConfig(self.name, str(self.path), "events", ("item", "owner")), self.published)
+        return FollowedService(self.config, self.published)
 
     def append(self, *events: Did, stream: str = "one", at: float | None = None) -> int:
         """Stores events together, as of now or of a time; returns the position of the last."""
-        with closing(SQLiteEventLog(str(self.path))) as log:
+        with closing(self.log.open()) as log:
             (outcome,) = log.append(
                 [Append(stream, tuple(self.stored(event) for event in events), at=time.time() if at is None else at)]
             )
@@ -109,43 +111,19 @@ class Service:
         name, data, shape, _ = self.codec.encode(event)
         return NewEvent(name, data, (), shape)
 
-    def copy(self) -> Path:
-        """A backup of the log as it is now."""
-        place = self.path.with_name(f"{self.name}-{next(self._copies)}.backup")
-        with closing(sqlite3.connect(self.path)) as log, closing(sqlite3.connect(place)) as backup:
-            log.backup(backup)
-        return place
-
-    def restore(self, backup: Path) -> None:
-        """Puts a backup in the place of the log, page by page, under the eyes of who has it open."""
-        with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(self.path)) as log:
-            source.backup(log)
-
-    def replace(self, backup: Path) -> None:
-        """Puts a copy of the backup's file in the place of the log's file."""
-        for suffix in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        other = self.path.with_suffix(".other")
-        other.write_bytes(backup.read_bytes())
-        other.replace(self.path)
-
     def is_of_this_history(self, at: messages.Position) -> bool:
-        with closing(sqlite3.connect(self.path)) as log:
-            (incarnation,) = log.execute("SELECT incarnation FROM syncline_event_log").fetchone()
-            proofs = log.execute("SELECT id FROM syncline_event WHERE position = ?", (at.n,)).fetchall()
-        return incarnation == at.incarnation and (at.n == 0 or proofs == [(at.proof,)])
+        proofs = all_of(self.log, "SELECT id FROM {}event WHERE position = ?", at.n)
+        return self.incarnation() == at.incarnation and (at.n == 0 or proofs == [at.proof])
 
     def incarnation(self) -> str:
-        with closing(sqlite3.connect(self.path)) as log:
-            return str(log.execute("SELECT incarnation FROM syncline_event_log").fetchone()[0])
+        return str(*all_of(self.log, "SELECT incarnation FROM {}event_log"))
 
     def ends(self) -> set[int]:
         """Where appends ended."""
-        with closing(sqlite3.connect(self.path)) as log:
-            return {0, *(end for (end,) in log.execute("SELECT append_end FROM syncline_event"))}
+        return {0, *all_of(self.log, "SELECT append_end FROM {}event")}
 
     def events(self) -> list[tuple[int, str, Did]]:
-        with closing(SQLiteEventLog(str(self.path))) as log:
+        with closing(self.log.open()) as log:
             return [(each.position, each.stream, self.codec.decode_recorded(each)) for each in log.read(limit=1_000_000)]
 
 
@@ -203,13 +181,13 @@ def views_of(service: str, *names: str) -> list[View]:
 class Model:
     """A read model that follows services, driven round by round in the test's own thread."""
 
-    def __init__(self, path: Path, services: Sequence[FollowedService], views: Sequence[View]) -> None:
-        self.path, self.services, self.views = path, services, views
+    def __init__(self, place: Store, services: Sequence[FollowedService], views: Sequence[View]) -> None:
+        self.place, self.services, self.views = place, services, views
         self.lines: list[str] = []
         self.open()
 
     def open(self) -> None:
-        self.store = SQLiteReadStore(str(self.path))
+        self.store = self.place.open()
         self.store.take_over("test")
         captures = {service.name: service.capture for service in self.services}
         self.relay = Relay(self.store, self.services, definer(self.views, captures), on_event=self.lines.append)
@@ -243,13 +221,13 @@ class Model:
 
     def stumble(self) -> None:
         """The transaction that applies the next batch is undone at its end."""
-        move = self.store._move
+        move = self.store._vector.move
 
         def fail(*values: Any, **more: Any) -> None:
-            self.store._move = move  # type: ignore[method-assign]
+            self.store._vector.move = move  # type: ignore[method-assign]
             raise StoreError("the disk is full for once")
 
-        self.store._move = fail  # type: ignore[method-assign]
+        self.store._vector.move = fail  # type: ignore[method-assign]
 
     def feed(self, service: str = "shop") -> EventFeed:
         feed = self.relay.following[service].feed
@@ -282,14 +260,10 @@ class Model:
         self.assert_views()
 
     def assert_views(self) -> None:
-        connection = self.store._connection
         for name, definition in self.store.definitions.live.items():
-            sql = definition.view.sql
-            for table, relation in self.store.relations.items():
-                sql = sql.replace(relation.name, table)
-            rows = sorted(connection.execute(sql).fetchall(), key=repr)
-            shown = sorted(connection.execute(f"SELECT * FROM {name}").fetchall(), key=repr)
-            assert shown == rows, name
+            rows = self.place.run(self.place.query(definition.view.sql, self.store.relations))
+            shown = self.place.run(f"SELECT * FROM {self.place.view(name)}")
+            assert sorted(shown, key=repr) == sorted(rows, key=repr), name
 
 
 def random_operation(rng: random.Random) -> Operation:
@@ -320,7 +294,8 @@ def small_steps() -> Iterator[None]:
     """Everything that goes in steps goes in steps of a row or two, so that there is something between them."""
     sizes = {
         event_feed: {"BATCH_EVENTS": 3, "SCAN_ROWS": 2, "REPLAY_BUDGET_S": 0.0},
-        replay: {"SLICE_EVENTS": 2, "FETCH_ROWS": 1, "LAST_STEP_EVENTS": 4, "CACHED_ROWS": 2},
+        replay: {"SLICE_EVENTS": 2, "LAST_STEP_EVENTS": 4, "CACHED_ROWS": 2},
+        scratch: {"FETCH_ROWS": 1},
         redo: {"COMPARE_ROWS": 2},
         event_look: {"SCAN_ROWS": 2},
         subscription: {"FIRST_PAUSE_S": 0.0},

@@ -20,6 +20,12 @@ from syncline.move.subscription import Event, Subscription
 from syncline.stores.protocols import ReadStore
 
 PROBE_INTERVAL_S = 0.004
+ASKING_SHARE = 0.01
+"""How much of the time may pass in asking a feed where nothing changes: servers are farther away than files."""
+QUIET_S = 0.5
+"""How long nothing has changed before a feed is asked less often."""
+ASKED_AFTER_S = 0.02
+"""After so long it is asked all the same."""
 SCAN_BUDGET_S = 0.004
 BUILD_BUDGET_S = 0.02
 BUILD_PAUSE_S = 1.0
@@ -59,10 +65,27 @@ class Following:
     acknowledged: Position | None = None
     is_forgetting: bool = False
     is_drained: bool = False
+    asked_at: float = 0.0
+    asking_s: float = 0.0
+    found_at: float = 0.0
     shown: tuple[str, str, str | None] = ("", "", None)
     replaying: int = 0
     described: list[Relation] | None = None
     totals: dict[str, int | None] = field(default_factory=dict)
+
+    def ask(self, feed: Feed) -> None:
+        """Asks whether there may be something to read."""
+        self.asked_at = time.monotonic()
+        self.is_drained = not feed.changed()
+        answered = time.monotonic()
+        self.asking_s = answered - self.asked_at
+        if not self.is_drained:
+            self.found_at = answered
+
+    def may_wait(self, now: float) -> bool:
+        """Whether nothing was there the last time, and asking again can wait for what it costs."""
+        pause = min(self.asking_s / ASKING_SHARE, ASKED_AFTER_S)
+        return self.is_drained and now - self.found_at > QUIET_S and now - self.asked_at < pause
 
 
 class Relay:
@@ -96,20 +119,24 @@ class Relay:
         """
         try:
             while not stop.is_set():
+                is_woken = wake.is_set()
                 wake.clear()
-                if not (self.step() | between()):
+                if not (self.step(may_wait=not is_woken) | between()):
                     wake.wait(PROBE_INTERVAL_S)
         finally:
             self.close()
 
-    def step(self) -> bool:
-        """One round over all feeds and builds. Says whether there was anything to do."""
+    def step(self, *, may_wait: bool = False) -> bool:
+        """One round over all feeds and builds. Says whether there was anything to do.
+
+        `may_wait`: a feed where nothing changes need not be asked in every round.
+        """
         now = time.monotonic()
         if not self._is_defined:
             self._define()
         worked = False
         for following in self.following.values():
-            worked |= self._turn(following, now)
+            worked |= self._turn(following, now, may_wait)
         if self.store.is_building() and now >= self._build_at:
             worked |= self._build()
         self._keep_house(now)
@@ -201,7 +228,7 @@ class Relay:
 
     # -- one feed ------------------------------------------------------------------------------------------------------
 
-    def _turn(self, following: Following, now: float) -> bool:
+    def _turn(self, following: Following, now: float, may_wait: bool) -> bool:
         subscription = following.subscription
         if subscription.state == "failed":
             if now < subscription.retry_at:
@@ -211,7 +238,7 @@ class Relay:
             if following.subscription.state == "starting":
                 self._start(following)
                 return True
-            return self._follow(following)
+            return self._follow(following, may_wait and following.may_wait(now))
         except Fenced:
             raise
         except (StoreError, InvalidDefinition) as error:
@@ -221,7 +248,7 @@ class Relay:
             self._fail(following, error)
             return False
 
-    def _follow(self, following: Following) -> bool:
+    def _follow(self, following: Following, is_asked_later: bool) -> bool:
         feed, name = following.feed, following.service.name
         assert feed is not None and following.applied is not None
         # What is live stays whole until the views are defined anew, which begins again at "starting".
@@ -231,7 +258,8 @@ class Relay:
             self._note(following, "loading")
         loaded = [] if loading or is_whole else self.store.loaded(name)
         worked = False
-        following.is_drained = not feed.changed()
+        if not is_asked_later:
+            following.ask(feed)
         if not following.is_drained and (feed.is_incremental or not loading):
             batch = feed.read(following.applied)
             worked = True
@@ -296,6 +324,7 @@ class Relay:
             following.totals.pop(table)
             if not self.store.loading(following.service.name):
                 following.feed.mark(relation, ())
+                following.is_drained = False
 
     def _tell_replay(self, following: Following) -> None:
         feed = following.feed
@@ -374,7 +403,7 @@ class Relay:
             self._try(self.store.trim_changes)
 
     def _note_seen(self) -> None:
-        """What was just found drained is as new as now; a polled service only as its last sweep."""
+        """What was found drained is as new as when it was asked; a polled service only as its last sweep."""
         drained = [
             name
             for name, following in self.following.items()
@@ -384,7 +413,8 @@ class Relay:
             and following.feed.is_incremental
         ]
         if drained:
-            self._try(lambda: self.store.seen(drained, time.time()))
+            age = time.monotonic() - min(self.following[name].asked_at for name in drained)
+            self._try(lambda: self.store.seen(drained, time.time() - age))
 
     def _acknowledge(self) -> None:
         behind = [f for f in self.following.values() if f.feed is not None and f.applied != f.acknowledged]

@@ -111,8 +111,15 @@ class PostgresServer:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             with (self.folder / "log").open("ab") as log:
+                # A session of its own: Ctrl-C on a terminal would stop it before those who use it.
                 self._process = subprocess.Popen(
-                    command, cwd=self.folder, env=self._environment(), stdout=log, stderr=log, **self._as_account()
+                    command,
+                    cwd=self.folder,
+                    env=self._environment(),
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    **self._as_account(),
                 )
             if self._wait_ready(deadline):
                 return
@@ -195,10 +202,11 @@ class Databases:
         self.url = url
         self._made: list[str] = []
 
-    def create(self, prefix: str = "t") -> str:
-        """Makes an empty database and returns its URL."""
+    def create(self, prefix: str = "t", *, like: str | None = None) -> str:
+        """Makes a database and returns its URL: an empty one, or a copy of that with the URL `like`, which nobody may use."""
         name = f"{re.sub(r'[^a-z0-9_]', '_', prefix.lower())}_{secrets.token_hex(4)}"
-        self.run(f'CREATE DATABASE "{name}"')
+        template = urlsplit(like).path[1:] if like else "template1"
+        self.run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         self._made.append(name)
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
 
@@ -216,8 +224,11 @@ class Databases:
 
 
 @contextmanager
-def postgres_databases() -> Iterator[Databases]:
-    """Databases on the server that `SYNCLINE_PG_DSN` names, or else on a throw-away server that is stopped in the end."""
+def postgres_databases(*, is_durable: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Databases]:
+    """Databases on the server that `SYNCLINE_PG_DSN` names, or else on a throw-away server that is stopped in the end.
+
+    `is_durable` and `settings` are the throw-away server's.
+    """
     if named := os.environ.get("SYNCLINE_PG_DSN"):
         databases = Databases(named)
         try:
@@ -225,7 +236,7 @@ def postgres_databases() -> Iterator[Databases]:
         finally:
             databases.drop_all()
         return
-    server = PostgresServer()
+    server = PostgresServer(is_durable=is_durable, settings=settings)
     try:
         yield Databases(server.url)
     finally:

@@ -22,6 +22,7 @@ from syncline.places import without_password
 from syncline.stores.statements import load_statements
 
 OLDEST_SERVER = 15
+KNOWS_TRANSACTION_TIMEOUT = 170_000
 CONNECT_TIMEOUT_S = 10
 TRANSIENT = (
     psycopg.OperationalError,  # connection lost, server starting or stopping, too many connections, lock not available
@@ -51,20 +52,33 @@ _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 _AUTHENTICATION = ("28P01", "28000")
 
 
-def connect(database: str, *, autocommit: bool = True, settings: Mapping[str, str] | None = None, **options: Any) -> Connection:
+def connect(
+    database: str,
+    *,
+    autocommit: bool = True,
+    is_travel: bool = True,
+    settings: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Connection:
     """A connection with the settings above, and those given besides. Raises Unavailable or StoreError, saying which server.
 
-    In autocommit, transactions begin with `connection.transaction()` or BEGIN. `options` go to libpq.
+    In autocommit, transactions begin with `connection.transaction()` or BEGIN. Unless `is_travel`, values are Python's own, as
+    the driver makes them (Decimal, datetime, …). `options` go to libpq.
     """
     words = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, **(settings or {})}.items())
     parameters = {"application_name": "syncline", "connect_timeout": CONNECT_TIMEOUT_S, **_KEEPALIVES, **options}
     with translated(database):
         info = make_conninfo(database, **parameters, options=words, client_encoding="UTF8")
-        connection = psycopg.connect(info, autocommit=autocommit, context=_Travelling())
+        connection = psycopg.connect(info, autocommit=autocommit, context=_Travelling() if is_travel else None)
     if connection.info.server_version // 10_000 < OLDEST_SERVER:
         found = connection.info.parameter_status("server_version")
         connection.close()
         raise StoreError(f"{shown(database)} is PostgreSQL {found}, and at least {OLDEST_SERVER} is needed; upgrade the server")
+    if connection.info.server_version >= KNOWS_TRANSACTION_TIMEOUT:
+        with translated(database):
+            connection.execute("SET transaction_timeout = 0")
+            if not autocommit:
+                connection.commit()
     return connection
 
 
@@ -88,6 +102,8 @@ def in_words(database: str, error: psycopg.Error) -> StoreError:
         return StoreError(f"{where}: the role may not do this: {reason}; grant it the right")
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return Unavailable(f"{where} takes no writes ({reason}): it is a standby or read-only; name the primary's address")
+    if isinstance(error, errors.ProgramLimitExceeded) and "index row" in reason:
+        return StoreError(f"{where}: {reason}: a value that is a key or what views join or group by is too long for an index")
     if isinstance(error, TRANSIENT):
         return Unavailable(f"{where} cannot be used now: {reason}")
     return StoreError(f"{where}: {reason}")

@@ -1,0 +1,450 @@
+"""Capture by triggers: a feed over the marks of dirty keys in a service's own PostgreSQL database.
+
+Theory of operation. A batch is what differs between two snapshots: the current rows of all keys whose marks the newer one sees
+and the older one did not, read within the newer one. So it is whole transactions, in whatever order they were numbered and
+committed. A position is the older snapshot: `n` is the newest transaction that it may see, `open` those below that were not over.
+
+TRUNCATE and statements that rewrite a table are not bound to snapshots
+(https://www.postgresql.org/docs/current/mvcc-caveats.html), so every followed table is locked against them before the snapshot is
+taken. A table whose rows are in other files than when it was read last (rewritten, truncated, a partition detached) is compared
+as a whole, within the snapshot; so is one that had lost a trigger, or a column of which was made anew. Of a partition that was
+attached, all rows are read.
+
+The transaction that reads writes a random number, without waiting for the disk, and the position carries it as its proof.
+PostgreSQL's log is written in order, so a database that knows the number has all that was read with it; one that does not was put
+back, or is a standby that had not come so far: its history gets another name, and all that is held is compared with it.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from psycopg import errors
+
+from syncline.errors import SourceChanged, StoreError, Unavailable
+from syncline.messages import Batch, Chunk, Key, Position, Relation, Row
+from syncline.move.feed import Held, in_pages
+from syncline.stores.postgres import marks
+from syncline.stores.postgres.compare import differences, pages, refuse_not_a_number
+from syncline.stores.postgres.connection import Connection, connect, shown, translated
+from syncline.stores.postgres.install import SQL, Standing, cluster, install, is_installed, lost, refuse, standing
+from syncline.stores.postgres.source import Table, columns_of, estimated_rows, scan, table_of
+from syncline.stores.postgres.values import as_parameter
+
+SCAN_ROWS = 2_000
+MARKED_KEYS = 1_000
+FETCHED_AT_ONCE = 4_000
+READ_WAIT_MS = 20
+WRITE_WAIT_MS = 200
+INSTALL_WAIT_MS = 1_000
+LOCK_GRACE_S = 1.0
+"""How long a table may be locked by its owner before that is told as a failure."""
+ADVANCE_S, ADVANCE_MOST_S = 0.05, 1.0
+"""How seldom a position is moved by transactions that concern no followed table: at once after marks were read, then after the
+first of these pauses, each time twice as long, up to the second. A cluster may be busy, with the read store itself for one."""
+EXPIRE_S = 30.0
+MARK_LIMIT = 500_000
+"""How many statements another read store may fall behind before its marks are given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a batch reads of one table: the marked keys, all rows of some partitions, or all that differs (`added` is None).
+
+    `storage` is the state in which the table is then read, where that is another one: to be kept once the batch is on disk.
+    """
+
+    table: Table
+    number: int
+    marked: int
+    added: tuple[str, ...] | None
+    storage: str | None
+
+
+class _TriggersLost(Exception):
+    """A table is not captured as it should be, or a partition of it not yet."""
+
+
+class TriggerFeed:
+    """The feed of one service that is captured by triggers, for one read store. One thread owns it.
+
+    `dialect` is the read store's. `is_new` tells of what nothing is held yet: it is about to be copied, and need not be compared.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        database: str,
+        consumer: str,
+        read_store: str,
+        held: Held,
+        dialect: str,
+        is_new: Callable[[Relation], bool] = lambda relation: False,
+    ) -> None:
+        self.service = service
+        self.activity = ""
+        self.complaint = ""
+        self._database, self._consumer, self._read_store = database, consumer, read_store
+        self._held, self._dialect, self._is_new = held, dialect, is_new
+        self._connection = connect(database)
+        self._tables: dict[str, Table] = {}
+        self._numbers: dict[str, int] = {}
+        self._followed: Mapping[str, Standing] = {}
+        self._seen: Position | None = None
+        self._is_continued = False
+        self._read_in: dict[int, tuple[Position, str]] = {}
+        self._is_wanted = True
+        self._to_forget: set[int] = set()
+        self._advanced_at = self._expired_at = time.monotonic()
+        self._advances = 0
+        self._locked_since: float | None = None
+
+    # -- Feed ----------------------------------------------------------------------------------------------------------
+
+    def follow(self, relations: Sequence[Relation]) -> None:
+        with self._writing(INSTALL_WAIT_MS):
+            if not is_installed(self._connection):
+                refuse(self._connection, self._database)
+            self._install([table_of(self._connection, relation) for relation in relations])
+        self._is_wanted = True
+
+    def start(self) -> Position:
+        with self._writing(WRITE_WAIT_MS):
+            proof = _new_proof()
+            self._connection.execute(SQL["insert_reading"], {"consumer": self._consumer, "proof": proof})
+        at = self.head()
+        return Position(at.incarnation, at.n, proof, at.open)
+
+    def read(self, after: Position) -> Batch | None:
+        self._ready()
+        read = self._proven(after) if not self._is_continued else after
+        if not self._begin():
+            return None
+        try:
+            with translated(self._database):
+                found = self._look(after, read)
+                if found is None:
+                    self._rollback()
+                    self._renew(after)
+                    return None
+                position, now, works = found
+                if position.proof == after.proof:
+                    self._rollback()
+                    self._saw(position)
+                    return Batch(self.service, after, (), position, now)
+        except _TriggersLost:
+            self.follow([table.relation for table in self._tables.values()])
+            return None
+        except BaseException:
+            self._rollback()
+            raise
+        batch = Batch(self.service, after, ())
+        batch.chunks = self._chunks(batch, read, position, now, works)
+        return batch
+
+    @property
+    def is_incremental(self) -> bool:
+        return True
+
+    def acknowledge(self, position: Position) -> bool:
+        """Forgets the marks that every read store has read durably. What is marked meanwhile stays, whatever its number."""
+        if not self._to_forget:
+            return False
+        with self._writing(WRITE_WAIT_MS):
+            run = self._connection.execute
+            run(SQL["acknowledge"], {"snapshot": marks.as_snapshot(position), "consumer": self._consumer})
+            run(SQL["delete_readings"], {"proof": position.proof, "consumer": self._consumer})
+            for number, (at, storage) in self._read_in.items():
+                if position.reaches(at):
+                    run(SQL["set_storage"], {"storage": storage, "consumer": self._consumer, "tbl": number})
+            if time.monotonic() - self._expired_at >= EXPIRE_S:
+                self._expired_at = time.monotonic()
+                self._expire_others()
+            for number in sorted(self._to_forget):
+                run(marks.delete_marks(number))
+            run(SQL["delete_truncations"])
+        self._to_forget.clear()
+        self._read_in = {number: each for number, each in self._read_in.items() if not position.reaches(each[0])}
+        return False
+
+    def head(self) -> Position:
+        self._ready()
+        try:
+            with translated(self._database):
+                found = self._connection.execute(SQL["select_place"]).fetchone()
+        except StoreError as error:
+            raise self._removed(error) from error
+        if found is None:
+            raise self._removed()
+        incarnation, n, open_ = found
+        return Position(incarnation, n, 0, _numbers(open_))
+
+    def changed(self) -> bool:
+        now = time.monotonic()
+        if self._is_wanted or self._seen is None:
+            return True
+        self._ready()
+        try:
+            with translated(self._database):
+                found = self._connection.execute(self._probe, marks.unseen(self._seen)).fetchone()
+        except StoreError as error:
+            raise self._removed(error) from error
+        assert found is not None
+        is_marked, n, open_ = found
+        if is_marked:
+            self._advances = -1
+            return True
+        is_moved = (n, _numbers(open_)) != (self._seen.n, self._seen.open)
+        pause = min(ADVANCE_S * 2.0 ** (self._advances - 1), ADVANCE_MOST_S) if self._advances else 0.0
+        return is_moved and now - self._advanced_at >= pause
+
+    def total(self, relation: Relation) -> int | None:
+        self._ready()
+        with translated(self._database):
+            return estimated_rows(self._connection, self._tables[relation.table].oid)
+
+    def scan(self, relation: Relation, after: Key | None, budget_s: float) -> tuple[list[Row], bool]:
+        self._ready()
+        table, rows, until = self._tables[relation.table], list[Row](), time.monotonic() + budget_s
+        with translated(self._database):
+            while True:
+                page = scan(self._connection, table, after, SCAN_ROWS)
+                refuse_not_a_number(table, page, self._dialect)
+                rows += page
+                if len(page) < SCAN_ROWS or time.monotonic() >= until:
+                    return rows, len(page) < SCAN_ROWS
+                after = tuple(page[-1][index] for index in relation.key_indexes)
+
+    def mark(self, relation: Relation, keys: Sequence[Key]) -> None:
+        table, number = self._tables[relation.table], self._numbers[relation.table]
+        for page in in_pages(keys, MARKED_KEYS):
+            with self._writing(WRITE_WAIT_MS):
+                values = [as_parameter(value) for column in zip(*page, strict=True) for value in column]
+                self._connection.execute(marks.insert_marks(table, number, len(page)), values)
+        self._is_wanted = True
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # -- installing ------------------------------------------------------------------------------------------------------
+
+    def _install(self, tables: Sequence[Table]) -> None:
+        self._numbers = install(self._connection, self._consumer, self._read_store, tables, self._is_new)
+        self._followed = standing(self._connection, tables)
+        self._tables = {table.relation.table: table for table in tables}
+        self._probe = marks.select_is_marked(list(self._numbers.values()))
+        self._to_forget = set(self._numbers.values())
+
+    def _renew(self, after: Position) -> None:
+        """Makes the next batch compare everything that is held, under another name of the history but if only we are behind."""
+        with self._writing(INSTALL_WAIT_MS):
+            run = self._connection.execute
+            self._install([table_of(self._connection, table.relation) for table in self._tables.values()])
+            ((_, incarnation, known),) = run(SQL["select_source"]).fetchall()
+            ((is_expired,),) = run(SQL["select_consumer"], {"consumer": self._consumer}).fetchall()
+            here = cluster(self._connection)
+            if known != here or (incarnation == after.incarnation and not is_expired):
+                run(SQL["renew_incarnation"], {"cluster": here})
+            run(SQL["revive_consumer"], {"consumer": self._consumer})
+            run(SQL["forget_storages"], {"consumer": self._consumer})
+        self._is_wanted = True
+
+    # -- one batch -------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> bool:
+        """Begins to read: locks first, then the snapshot. False where a table is locked by someone who changes it just now."""
+        names = ", ".join(table.name for table in self._tables.values())
+        try:
+            self._connection.execute(
+                f"BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {READ_WAIT_MS}; "
+                "SET LOCAL synchronous_commit = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
+                "SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan; "
+                + (f"LOCK TABLE {names} IN ACCESS SHARE MODE; " if names else "")
+                + "SET LOCAL lock_timeout = 0"
+            )
+        except errors.LockNotAvailable as error:
+            self._rollback()
+            now = time.monotonic()
+            self._locked_since = self._locked_since or now
+            if now - self._locked_since > LOCK_GRACE_S:
+                raise self._locked() from error
+            return False
+        except errors.UndefinedTable as error:
+            self._rollback()
+            raise SourceChanged(f"a table of '{self.service}' is gone: {error.diag.message_primary}") from error
+        except errors.Error as error:
+            self._rollback()
+            with translated(self._database):
+                raise error
+        self._locked_since = None
+        return True
+
+    def _proven(self, after: Position) -> Position:
+        """The position that the database knows to have been read; `after` may be beyond, by transactions of no table of ours.
+
+        Over another connection nothing else counts: a server that crashed since may have given their numbers to others.
+        """
+        with translated(self._database):
+            if not is_installed(self._connection):
+                return after
+            found = self._connection.execute(SQL["select_proven"], {"consumer": self._consumer, "proof": after.proof}).fetchone()
+        return Position(after.incarnation, found[0], after.proof, _numbers(found[1])) if found is not None else after
+
+    def _look(self, after: Position, read: Position) -> tuple[Position, float, list[Work]] | None:
+        """Where this snapshot is, its time, and what there is to read since `read`; None where `after` cannot be continued."""
+        run, tables = self._connection.execute, list(self._tables.values())
+        try:
+            with self._connection.pipeline():
+                place = run(SQL["select_reading"], {"consumer": self._consumer, "proof": after.proof})
+                here = run(SQL["select_cluster"])
+                follows = run(SQL["select_follows"], {"consumer": self._consumer})
+                marked = run(marks.select_work(list(self._numbers.values())), marks.unseen(read)) if tables else None
+                stands = standing(self._connection, tables)
+        except (errors.UndefinedTable, errors.UndefinedFunction, errors.InvalidSchemaName) as error:
+            raise self._removed(error) from error
+        found = place.fetchone()
+        if found is None or found[2] is None:
+            raise self._removed()
+        incarnation, known, is_expired, is_proven, n, open_, now = found
+        is_same = incarnation == after.incarnation
+        if is_expired or (known,) != here.fetchone() or (is_same and (not is_proven or after.n > n)):
+            return None
+        known = {number: (storage, functions) for number, storage, functions in follows.fetchall()}
+        for name, table in self._tables.items():
+            number = self._numbers[name]
+            if number not in known or lost(number, stands[table.name], known[number][1]):
+                raise _TriggersLost
+            self._refuse_other_columns(table, stands[table.name])
+        works: list[Work] = []
+        for number, count, is_truncated in marked.fetchall() if marked is not None else ():
+            table = next(table for name, table in self._tables.items() if self._numbers[name] == number)
+            stored, now_stored = known[number][0] if is_same else "", stands[table.name].storage()
+            if number in self._read_in and after.reaches(self._read_in[number][0]):
+                stored = self._read_in[number][1]
+            added = stands[table.name].changed_since(stored, table.relation) if not is_truncated else None
+            if count or added != []:
+                works.append(
+                    Work(table, number, count, None if added is None else tuple(added), now_stored if added != [] else None)
+                )
+        proof = after.proof if is_same and not works else _new_proof()
+        return Position(incarnation, n, proof, _numbers(open_)), now, works
+
+    def _refuse_other_columns(self, table: Table, found: Standing) -> None:
+        """A column that is followed and was altered must be described anew before a value of it comes."""
+        was = self._followed[table.name]
+        for name in table.relation.column_names:
+            if was.columns.get(name) != found.columns.get(name):
+                raise SourceChanged(f"column '{name}' of {table.relation.name} was altered; it is looked at again")
+        if was.key != found.key:
+            raise SourceChanged(f"the key of {table.relation.name} was altered; it is looked at again")
+
+    def _chunks(self, batch: Batch, read: Position, position: Position, now: float, works: Sequence[Work]) -> Iterator[Chunk]:
+        try:
+            with translated(self._database):
+                for work in works:
+                    if work.added is None:
+                        self.activity = f"comparing {work.table.relation.name}"
+                        self._connection.execute("SET LOCAL enable_seqscan = on")
+                        yield from differences(self._connection, work.table, self._held, self._dialect)
+                        self._connection.execute("SET LOCAL enable_seqscan = off")
+                        continue
+                    for part in work.added:
+                        yield from self._rows_of(work.table, part)
+                    if work.marked:
+                        yield from self._marked(work, read)
+                with self._connection.pipeline():
+                    self._connection.execute(SQL["insert_reading"], {"consumer": self._consumer, "proof": position.proof})
+                    self._connection.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+        self.activity = ""
+        self._to_forget.update(work.number for work in works)
+        self._read_in.update({work.number: (position, work.storage) for work in works if work.storage is not None})
+        batch.after, batch.read_at = position, now
+        self._saw(position)
+
+    def _marked(self, work: Work, after: Position) -> Iterator[Chunk]:
+        """The current rows of the keys that were marked since."""
+        sql, width = marks.select_marked(work.table, work.number), len(work.table.relation.key)
+        if work.marked <= FETCHED_AT_ONCE:
+            found = iter([self._connection.execute(sql, marks.unseen(after)).fetchall()])
+        else:
+            found = pages(self._connection, sql, marks.unseen(after))
+        for rows in found:
+            present = [row[1 + width :] for row in rows if row[0]]
+            gone = [row[1 : 1 + width] for row in rows if not row[0]]
+            refuse_not_a_number(work.table, present, self._dialect)
+            yield Chunk(work.table.relation, present, gone)
+
+    def _rows_of(self, table: Table, part: str) -> Iterator[Chunk]:
+        for rows in pages(self._connection, f"SELECT {columns_of(table)} FROM ONLY {part}"):
+            refuse_not_a_number(table, rows, self._dialect)
+            yield Chunk(table.relation, rows)
+
+    def _saw(self, position: Position) -> None:
+        self._seen, self._is_wanted, self._is_continued = position, False, True
+        self._advances, self._advanced_at = min(self._advances + 1, 10), time.monotonic()
+
+    def _expire_others(self) -> None:
+        """Gives up the marks of read stores that are too far behind: they compare everything when they come back."""
+        for number in self._numbers.values():
+            others = self._connection.execute(SQL["select_others"], {"tbl": number, "consumer": self._consumer}).fetchall()
+            for consumer, acknowledged in others:
+                count = (
+                    f"SELECT FROM {marks.mark_table(number)} WHERE NOT pg_visible_in_snapshot(tx, %s) OFFSET {MARK_LIMIT} LIMIT 1"
+                )
+                if self._connection.execute(count, (acknowledged,)).fetchone() is not None:
+                    self._connection.execute(SQL["expire_consumer"], {"consumer": consumer})
+
+    # -- the connection --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self, wait_ms: int) -> Iterator[Connection]:
+        """A write transaction that waits for locks no longer than that. Raises Unavailable: try again later."""
+        self._ready()
+        try:
+            with translated(self._database), self._connection.transaction():
+                self._connection.execute(f"SET LOCAL lock_timeout = {wait_ms}")
+                yield self._connection
+        except Unavailable as error:
+            if isinstance(error.__cause__, errors.LockNotAvailable):
+                raise self._locked() from error.__cause__
+            raise
+
+    def _locked(self) -> Unavailable:
+        return Unavailable(
+            f"{shown(self._database)}: a table of '{self.service}' is locked by another transaction that goes on; it is waited "
+            "for, and tried again"
+        )
+
+    def _removed(self, error: Exception | None = None) -> Exception:
+        """What to raise where the program's tables are not there, or do not know this read store."""
+        cause = error.__cause__ if isinstance(error, StoreError) else error
+        if cause is not None and not isinstance(
+            cause, errors.UndefinedTable | errors.UndefinedFunction | errors.InvalidSchemaName
+        ):
+            assert error is not None
+            return error
+        return SourceChanged(f"the capture of '{self.service}' was removed from its database; it is installed again")
+
+    def _ready(self) -> None:
+        """Ends what is left of a batch that was not read to its end. Raises Unavailable where the connection is gone."""
+        if self._connection.closed:
+            raise Unavailable(f"the connection to {shown(self._database)} was cut; it is opened again")
+        self._rollback()
+
+    def _rollback(self) -> None:
+        if not self._connection.closed and self._connection.info.transaction_status != 0:
+            with translated(self._database):
+                self._connection.execute("ROLLBACK")
+
+
+def _new_proof() -> int:
+    return secrets.randbits(62) + 1
+
+
+def _numbers(array: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in array.strip("{}").split(",") if each)
