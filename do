@@ -32,8 +32,8 @@ EVERYTHING = "requirements.lock"
 
 
 def demo(args):
-    """the example on real data, nothing else to install; Ctrl-C stops it"""
-    set_up(DEMO)
+    """the example on real data, nothing else to install; --postgres: on PostgreSQL, brought along; Ctrl-C stops it"""
+    set_up(EVERYTHING if any(arg.partition("=")[0] == "--postgres" for arg in args) else DEMO)
     become([PYTHON, "examples/flights/demo.py", *args])
 
 

@@ -8,11 +8,6 @@ from statistics import median
 
 Cell = str | int | float | None
 
-DURABILITY = (
-    "Read store: WAL, synchronous=NORMAL, checkpoint at 20,000 pages; every 0.25 s a commit with synchronous=FULL, after which\n"
-    "applied marks are deleted. Sources: WAL, synchronous=NORMAL."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -5,48 +5,41 @@ triggers and creating the mirrors included) to the end of the round in which the
 there until the view is cut over: list of keys, indexes, rows, switch; as rows of the view, and as rows of the mirrors that it
 reads. Syncline does both in slices of some milliseconds, as `syncline run` does, so that neither service nor reader waits.
 
-By hand: one INSERT a mirror in one transaction for each service, then CREATE INDEX and one INSERT ... SELECT: as quick as it
-can be done with nobody else waiting, and nothing to go on from after a crash. Not included on either side: starting a process.
+By hand: one INSERT (on PostgreSQL COPY) a mirror in one transaction for each service, then CREATE INDEX and one INSERT ...
+SELECT: as quick as it can be done with nobody else waiting, and nothing to go on from after a crash. Not included on either side:
+starting a process. On PostgreSQL also both together, beside the program deltaflow-pg (see `beside_deltaflow.py`).
 """
 
-import shutil
 import time
 from contextlib import closing
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import followed
-import shop
-from figures import DURABILITY, Table, say, share, spread
-from handwritten import HandwrittenRelay
-from race import BY_HAND, SYNCLINE
+from figures import Cell, Table, say, share, spread
+from shop import BY_HAND, SERVICES, SYNCLINE, Ground, Shop, rows_held
 
 from syncline.stores.protocols import ReadStore
 
 Seconds = tuple[float, float]
 
 
-def measure(*, quick: bool) -> list[Table]:
+def measure(ground: Ground, *, quick: bool) -> list[Table]:
     orders, repetitions = (5_000, 1) if quick else (200_000, 5)
     found: dict[str, list[Seconds]] = {SYNCLINE: [], BY_HAND: []}
-    with TemporaryDirectory(prefix="syncline-bench-", ignore_cleanup_errors=True) as root:
-        original = Path(root) / "original"
-        original.mkdir()
-        shop.make_services(original, orders)
+    with ground.shop(orders) as original:
         for repetition in range(repetitions):
             for name, run in ((SYNCLINE, _syncline), (BY_HAND, _by_hand)):
                 say(f"{name}, {orders:,} orders: {repetition} of {repetitions}")
-                folder = Path(shutil.copytree(original, Path(root) / "copy"))
-                found[name].append(run(folder))
-                shutil.rmtree(folder)
-    return [_loading(orders, found), _building(orders, found)]
+                with original.copy() as copy:
+                    found[name].append(run(copy))
+    tables = [_loading(ground, orders, found), _building(ground, orders, found)]
+    return [*tables, _beside_peers(ground, orders, found, quick=quick)] if "deltaflow" in ground.peers else tables
 
 
-def _syncline(folder: Path) -> Seconds:
-    followed.write_project(folder)
+def _syncline(shop: Shop) -> Seconds:
+    followed.write_project(shop)
     events: list[str] = []
-    with followed.opened_relay(folder, events.append) as relay:
+    with followed.opened_relay(shop.folder, events.append) as relay:
         began = time.perf_counter()
         loaded = None
         while relay.step() or not relay.is_settled():
@@ -59,12 +52,12 @@ def _syncline(folder: Path) -> Seconds:
 
 def _is_loaded(store: ReadStore) -> bool:
     """Whether every mirror is live."""
-    return all(not store.loading(service) and not store.loaded(service) for service in shop.SERVICES)
+    return all(not store.loading(service) and not store.loaded(service) for service in SERVICES)
 
 
-def _by_hand(folder: Path) -> Seconds:
+def _by_hand(shop: Shop) -> Seconds:
     began = time.perf_counter()
-    with closing(HandwrittenRelay(folder)) as relay:
+    with closing(shop.by_hand()) as relay:
         relay.load()
         loaded = time.perf_counter()
         relay.build()
@@ -72,33 +65,50 @@ def _by_hand(folder: Path) -> Seconds:
     return loaded - began, ended - loaded
 
 
-def _loading(orders: int, found: dict[str, list[Seconds]]) -> Table:
-    rates = {name: [shop.rows_held(orders) / loading for loading, _ in times] for name, times in found.items()}
+def _loading(ground: Ground, orders: int, found: dict[str, list[Seconds]]) -> Table:
+    rates = {name: [rows_held(orders) / loading for loading, _ in times] for name, times in found.items()}
     return Table(
-        f"Loading {shop.rows_held(orders):,} rows of five tables into mirrors",
+        f"Loading {rows_held(orders):,} rows of five tables into mirrors",
         ("", "rows/s", "lowest to highest", "% of hand-written"),
         [(name, median(each), spread(each), share(each, rates[BY_HAND])) for name, each in rates.items()],
-        "120,000 rows/s",
+        "120,000 rows/s" if ground.name == "SQLite" else "",
         (
             f"Medians of {len(found[SYNCLINE])} repetitions, by turns.",
-            DURABILITY,
+            ground.durability,
         ),
     )
 
 
-def _building(orders: int, found: dict[str, list[Seconds]]) -> Table:
+def _building(ground: Ground, orders: int, found: dict[str, list[Seconds]]) -> Table:
     rates = {name: [orders / building for _, building in times] for name, times in found.items()}
-    rows_a_row = shop.rows_held(orders) / orders
+    rows_a_row = rows_held(orders) / orders
     return Table(
-        f"First build of the order view: {orders:,} rows from {shop.rows_held(orders):,} rows of mirrors",
+        f"First build of the order view: {orders:,} rows from {rows_held(orders):,} rows of mirrors",
         ("", "rows of the view/s", "rows of mirrors/s", "lowest to highest", "% of hand-written"),
         [
             (name, median(each), rows_a_row * median(each), spread(each), share(each, rates[BY_HAND]))
             for name, each in rates.items()
         ],
-        "250,000 rows/s",
+        "250,000 rows/s" if ground.name == "SQLite" else "",
         (
             f"Medians of {len(found[SYNCLINE])} repetitions, by turns.",
-            DURABILITY,
+            ground.durability,
         ),
+    )
+
+
+def _beside_peers(ground: Ground, orders: int, found: dict[str, list[Seconds]], *, quick: bool) -> Table:
+    from beside_deltaflow import deltaflow_rates  # the driver is needed on that ground only
+
+    peers, notes = deltaflow_rates(ground, quick=quick)
+    rates = {name: [rows_held(orders) / (loading + building) for loading, building in times] for name, times in found.items()}
+    own = median(rates[SYNCLINE])
+    rows: list[tuple[Cell, ...]] = [(name, median(each), spread(each), own / median(each)) for name, each in rates.items()]
+    rows += [(peer.name, peer.copied_s, "", own / peer.copied_s) for peer in peers]
+    return Table(
+        "From nothing to a live view: rows of the tables a second",
+        ("", "rows/s", "lowest to highest", "times slower than Syncline"),
+        rows,
+        "100,000 rows/s, and 20 times deltaflow-pg",
+        (f"Syncline and by hand: medians of {len(found[SYNCLINE])} repetitions, by turns.", *notes, ground.durability),
     )

@@ -8,23 +8,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import shop
+from shop import READ_MODEL, SERVICES, VIEW, VIEW_NAME, Shop
 
 from syncline.config import load_config
 from syncline.defining import definer
 from syncline.move.relay import Relay
 from syncline.services import FollowedService
-from syncline.stores.sqlite.read import SQLiteReadStore
+from syncline.stores.roles import read_role
 
 
-def write_project(folder: Path, *, view: str = shop.VIEW, name: str = shop.VIEW_NAME) -> Path:
-    """Writes syncline.toml and the view into `folder`, beside the databases. Returns the path of syncline.toml."""
+def write_project(shop: Shop, *, view: str = VIEW, name: str = VIEW_NAME, capture: str = "triggers") -> Path:
+    """Writes syncline.toml and the view into the shop's folder. Returns the path of syncline.toml."""
+    folder = shop.folder
     sections = [
-        f'[service.{service}]\ndatabase = "sqlite:///{service}.db"\ncapture = "triggers"\n'
+        f'[service.{service}]\ndatabase = "{shop.source(service)}"\ncapture = "{capture}"\n'
         f"tables = [{', '.join(repr(table) for table in tables)}]\n"
-        for service, tables in shop.SERVICES.items()
+        for service, tables in SERVICES.items()
     ]
-    sections.append('[read_model.shop]\ndatabase = "sqlite:///read.db"\nviews = "views/*.sql"\n')
+    sections.append(f'[read_model.{READ_MODEL}]\ndatabase = "{shop.read_store}"\nviews = "views/*.sql"\n')
     (folder / "views").mkdir(exist_ok=True)
     (folder / "views" / f"{name}.sql").write_text(view)
     path = folder / "syncline.toml"
@@ -38,7 +39,7 @@ def opened_relay(folder: Path, on_event: Callable[[str], None] = lambda event: N
     config = load_config(folder / "syncline.toml")
     (model,) = config.read_models
     services = [FollowedService(service) for service in config.services]
-    store = SQLiteReadStore(model.database)
+    store = read_role(model.database).open_store(model.database, model.name)
     try:
         store.take_over("benchmark")
         captures = {service.name: service.capture for service in services}

@@ -10,27 +10,28 @@ Included and not included: as in `maintain`.
 from contextlib import ExitStack
 from statistics import median
 
-from figures import DURABILITY, Cell, Table
-from race import BY_HAND, SYNCLINE, Label, Pace, opened_sides, race
+from figures import Cell, Table
+from race import Label, Pace, opened_sides, race
+from shop import BY_HAND, SYNCLINE, Ground
 
 HOT = 10_000
 ROWS = 1_000
 
 
-def measure(*, quick: bool) -> list[Table]:
+def measure(ground: Ground, *, quick: bool) -> list[Table]:
     sizes = (1_000, 4_000) if quick else (10_000, 100_000, 1_000_000)
     hot, batches, repetitions = (1_000, 4, 2) if quick else (HOT, 40, 5)
     with ExitStack() as stack:
-        sides = [side for orders in sizes for side in stack.enter_context(opened_sides(orders, SYNCLINE, BY_HAND))]
+        sides = [side for orders in sizes for side in stack.enter_context(opened_sides(ground, orders, SYNCLINE, BY_HAND))]
         over_hot = race(sides, ROWS, batches, repetitions, hot=hot)
         over_all = race(sides, ROWS, batches, repetitions)
     return [
-        _table(f"changes over the newest {hot:,} orders", over_hot, "Syncline's cost grows by less than a third"),
-        _table("changes over all orders", over_all, "Syncline's growth is at most 1.2 times that of hand-written SQL"),
+        _table(ground, f"changes over the newest {hot:,} orders", over_hot, "Syncline's cost grows by less than a third"),
+        _table(ground, "changes over all orders", over_all, "Syncline's growth is at most 1.2 times that of hand-written SQL"),
     ]
 
 
-def _table(which: str, paces: dict[Label, list[Pace]], asked: str) -> Table:
+def _table(ground: Ground, which: str, paces: dict[Label, list[Pace]], asked: str) -> Table:
     clock = {label: median(1e6 / pace.changes_s for pace in found) for label, found in paces.items()}
     processor = {label: median(pace.processor_us for pace in found) for label, found in paces.items()}
     sizes = sorted({orders for _, orders in clock})
@@ -41,7 +42,7 @@ def _table(which: str, paces: dict[Label, list[Pace]], asked: str) -> Table:
         ("µs a change", SYNCLINE, BY_HAND, "times", "processor: " + SYNCLINE, BY_HAND, "times"),
         rows,
         asked,
-        (f"Medians of {len(next(iter(paces.values())))} repetitions, sizes and sides by turns.", DURABILITY),
+        (f"Medians of {len(next(iter(paces.values())))} repetitions, sizes and sides by turns.", ground.durability),
     )
 
 

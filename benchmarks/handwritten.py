@@ -87,7 +87,7 @@ class HandwrittenRelay:
     def __init__(self, folder: Path, *, with_difference: bool = True) -> None:
         self._with_difference = with_difference
         self.connection = _open_read_store(folder / "hand.db")
-        self._sources = {service: _Source(shop.database(folder, service), tables) for service, tables in shop.SERVICES.items()}
+        self._sources = {service: _Source(folder / f"{service}.db", tables) for service, tables in shop.SERVICES.items()}
         self._synced_at = time.monotonic()
 
     def load(self) -> int:
@@ -166,7 +166,7 @@ class HandwrittenRelay:
 class _Source:
     """One service's database: its log of marks, and the rows that they name."""
 
-    def __init__(self, path: str, tables: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, tables: tuple[str, ...]) -> None:
         self.connection = sqlite3.connect(path, timeout=5, isolation_level=None, cached_statements=256)
         self.connection.execute("PRAGMA wal_autocheckpoint = 0")
         self.connection.execute("PRAGMA synchronous = NORMAL")

@@ -5,17 +5,14 @@ the process over 20 s, user and system, once it has been live for 2 s. The yards
 three services, which probes as often (every 4 ms), measured the same way after it.
 """
 
-import shutil
 import sqlite3
 import time
 from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import followed
-import shop
 from figures import Table, say
 from running import cpu_s, hand_run, syncline_run
+from shop_sqlite import SQLiteGround, SQLiteShop
 
 SHIPPING = """
     CREATE TABLE shipments (shipment_id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL, carrier TEXT NOT NULL);
@@ -31,13 +28,9 @@ SELECT s.carrier, COUNT(*) AS shipments FROM shipping.shipments s GROUP BY s.car
 
 def measure(*, quick: bool) -> list[Table]:
     orders, settle_s, seconds = (2_000, 0.5, 2) if quick else (20_000, 2.0, 20)
-    with TemporaryDirectory(prefix="syncline-bench-", ignore_cleanup_errors=True) as root:
-        ours, theirs = Path(root) / "syncline", Path(root) / "hand"
-        ours.mkdir()
-        shop.make_services(ours, orders)
-        shutil.copytree(ours, theirs)
+    with SQLiteGround().shop(orders) as theirs, theirs.copy() as ours:
         _add_shipping(ours)
-        with syncline_run(ours) as pid:
+        with syncline_run(ours.folder) as pid:
             used = _used_percent(pid, settle_s, seconds)
         with hand_run(theirs) as pid:
             used_by_hand = _used_percent(pid, settle_s, seconds)
@@ -52,13 +45,13 @@ def measure(*, quick: bool) -> list[Table]:
     ]
 
 
-def _add_shipping(folder: Path) -> None:
-    with closing(sqlite3.connect(folder / "shipping.db", isolation_level=None)) as connection:
+def _add_shipping(shop: SQLiteShop) -> None:
+    with closing(sqlite3.connect(shop.folder / "shipping.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(SHIPPING)
-    project = followed.write_project(folder)
+    project = followed.write_project(shop)
     project.write_text(project.read_text() + SECTION)
-    (folder / "views" / "shipments.sql").write_text(VIEW)
+    (shop.folder / "views" / "shipments.sql").write_text(VIEW)
 
 
 def _used_percent(pid: int, settle_s: float, seconds: float) -> float:

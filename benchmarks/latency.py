@@ -8,75 +8,72 @@ does the same work.
 """
 
 import random
-import shutil
-import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import ExitStack, closing
+from typing import Any
 
 import followed
-import shop
-from figures import DURABILITY, Cell, Table, percentile, say
-from race import BY_HAND, SYNCLINE
+from figures import Cell, Table, percentile, say
 from running import hand_run, syncline_run
+from shop import BY_HAND, CHANGED, SYNCLINE, Ground, Shop, View, close_all
 
 PAUSE_S = (0.02, 0.05)
 GIVE_UP_S = 10.0
+ASKED = {
+    "SQLite": "p50 at most 5 ms, p99 at most 20 ms",
+    "PostgreSQL": "triggers: p50 at most 5 ms, p99 at most 25 ms; WAL: p50 at most 20 ms",
+}
+_COLUMNS = {"orders": "status", "payments": "payment"}
 
 
-def measure(*, quick: bool) -> list[Table]:
+def measure(ground: Ground, *, quick: bool) -> list[Table]:
     orders, samples, blocks = (2_000, 40, 1) if quick else (200_000, 250, 4)
-    found: dict[str, list[float]] = {SYNCLINE: [], BY_HAND: []}
-    with TemporaryDirectory(prefix="syncline-bench-", ignore_cleanup_errors=True) as root:
-        ours, theirs = _folders(Path(root), orders)
-        with syncline_run(ours), hand_run(theirs):
-            for block in range(blocks):
-                for name, folder, store in ((SYNCLINE, ours, "read.db"), (BY_HAND, theirs, "hand.db")):
-                    say(f"{name}: {block * samples} of {blocks * samples} commits")
-                    found[name] += _sample(folder, folder / store, orders, samples, block)
-    return [_table(found)]
+    found: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        original = stack.enter_context(ground.shop(orders))
+        shops = {(BY_HAND, BY_HAND): stack.enter_context(original.copy())}
+        stack.enter_context(hand_run(shops[BY_HAND, BY_HAND]))
+        for capture in ground.captures:
+            name = SYNCLINE if len(ground.captures) == 1 else f"{SYNCLINE}, {capture}"
+            shop = shops[name, SYNCLINE] = stack.enter_context(original.copy())
+            followed.write_project(shop, capture=capture)
+            stack.enter_context(syncline_run(shop.folder))
+        for block in range(blocks):
+            for (name, side), shop in shops.items():
+                say(f"{name}: {block * samples} of {blocks * samples} commits")
+                found.setdefault(name, []).extend(_sample(ground, shop, side, samples, block))
+    return [_table(ground, found)]
 
 
-def _folders(root: Path, orders: int) -> tuple[Path, Path]:
-    """The same shop twice, for one relay each."""
-    ours, theirs = root / "syncline", root / "hand"
-    ours.mkdir()
-    shop.make_services(ours, orders)
-    shutil.copytree(ours, theirs)
-    followed.write_project(ours)
-    return ours, theirs
-
-
-def _sample(folder: Path, store: Path, orders: int, samples: int, block: int) -> list[float]:
+def _sample(ground: Ground, shop: Shop, side: str, samples: int, block: int) -> list[float]:
     """Milliseconds from commit to sight, one a commit."""
     draw = random.Random(block)
     found: list[float] = []
-    writers = {service: shop.open_as_owner(shop.database(folder, service)) for service in ("orders", "payments")}
-    with closing(sqlite3.connect(store, isolation_level=None)) as reader:
+    writers = {service: shop.open_owner(service) for service in CHANGED}
+    view = shop.open_view(side)
+    with closing(view.connection):
         for number in range(samples):
             time.sleep(draw.uniform(*PAUSE_S))
-            service = tuple(writers)[number % 2]
-            found.append(1e3 * _seen_after_s(writers[service], reader, service, draw.randint(1, orders), f"{block}-{number}"))
-    for writer in writers.values():
-        writer.close()
+            service = CHANGED[number % 2]
+            seen_s = _seen_after_s(ground, writers[service], view, service, draw.randint(1, shop.orders), f"{block}-{number}")
+            found.append(1e3 * seen_s)
+    close_all(writers.values())
     return found
 
 
-def _seen_after_s(writer: sqlite3.Connection, reader: sqlite3.Connection, table: str, order: int, status: str) -> float:
-    column = {"orders": "status", "payments": "payment"}[table]
-    look = f"SELECT {column} FROM {shop.VIEW_NAME} WHERE order_id = ?"
-    writer.execute("BEGIN IMMEDIATE")
-    writer.execute(f"UPDATE {table} SET status = ? WHERE order_id = ?", (status, order))
+def _seen_after_s(ground: Ground, writer: Any, view: View, table: str, order: int, status: str) -> float:
+    look = ground.sql(f"SELECT {_COLUMNS[table]} FROM {view.name} WHERE order_id = ?")
+    writer.execute("BEGIN")
+    writer.execute(ground.sql(f"UPDATE {table} SET status = ? WHERE order_id = ?"), (status, order))
     began = time.monotonic()
     writer.execute("COMMIT")
-    while reader.execute(look, (order,)).fetchone() != (status,):
+    while view.connection.execute(look, (order,)).fetchone() != (status,):
         if time.monotonic() - began > GIVE_UP_S:
             raise SystemExit(f"a change of {table} was not seen in {GIVE_UP_S} s")
     return time.monotonic() - began
 
 
-def _table(found: dict[str, list[float]]) -> Table:
+def _table(ground: Ground, found: dict[str, list[float]]) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (name, *(percentile(values, percent) for percent in (50, 90, 99)), max(values), len(values))
         for name, values in found.items()
@@ -85,9 +82,6 @@ def _table(found: dict[str, list[float]]) -> Table:
         "From commit at the source to visible in the view, relay in another process, light load",
         ("ms", "p50", "p90", "p99", "highest", "commits"),
         rows,
-        "p50 at most 5 ms, p99 at most 20 ms",
-        (
-            "Blocks of both by turns.",
-            DURABILITY,
-        ),
+        ASKED[ground.name],
+        ("Blocks of all by turns.", ground.durability),
     )

@@ -6,24 +6,18 @@ relay does from time to time (sync, deletion of marks, heartbeat). The writer's 
 all sides must hold the same view.
 """
 
-import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import followed
-import shop
 from figures import say
-from handwritten import HandwrittenRelay
+from shop import BY_HAND, SYNCLINE, Ground, Shop, Writer
 
 Label = tuple[str, int]
-
-SYNCLINE, BY_HAND, WITHOUT_DIFFERENCE = "Syncline", "hand-written SQL", "hand-written, no difference"
+"""The name of a side, and how many orders its shop has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +25,13 @@ class Side:
     """One way to keep the view of a shop of so many orders: `step` is one round of its relay."""
 
     name: str
-    orders: int
-    folder: Path
-    store: Path
+    shop: Shop
     step: Callable[[], bool]
+    processor_clock: Callable[[], Callable[[], float]]
 
     @property
     def label(self) -> Label:
-        return self.name, self.orders
+        return self.name, self.shop.orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +43,17 @@ class Pace:
 
 
 @contextmanager
-def opened_sides(orders: int, *names: str) -> Iterator[list[Side]]:
+def opened_sides(ground: Ground, orders: int, *names: str) -> Iterator[list[Side]]:
     """The named sides, each loaded and built."""
-    with TemporaryDirectory(prefix="syncline-bench-", ignore_cleanup_errors=True) as root, ExitStack() as stack:
+    with ExitStack() as stack:
         say(f"making a shop of {orders:,} orders")
-        original = Path(root) / "original"
-        original.mkdir()
-        shop.make_services(original, orders)
+        original = stack.enter_context(ground.shop(orders))
         sides: list[Side] = []
         for name in names:
-            folder = Path(shutil.copytree(original, Path(root) / name.replace(" ", "-")))
             say(f"{name}: loading {orders:,} orders")
-            sides.append(_syncline(orders, folder, stack) if name == SYNCLINE else _by_hand(name, orders, folder, stack))
+            shop = stack.enter_context(original.copy())
+            step = _syncline(shop, stack) if name == SYNCLINE else _by_hand(name, shop, stack)
+            sides.append(Side(name, shop, step, ground.processor_clock))
         yield sides
         for side in sides:
             while side.step():
@@ -76,46 +68,49 @@ def race(sides: Sequence[Side], rows: int, batches: int, repetitions: int, *, ho
     """
     found: dict[Label, list[Pace]] = {side.label: [] for side in sides}
     with ExitStack() as stack:
-        writers = [stack.enter_context(closing(shop.Writer(side.folder, side.orders, hot=hot))) for side in sides]
+        writers = [stack.enter_context(closing(Writer(side.shop, hot=hot))) for side in sides]
         for repetition in range(repetitions + 1):
             for side, writer in zip(sides, writers, strict=True):
-                say(f"{side.name}, {side.orders:,} orders, batches of {rows:,}: {repetition} of {repetitions}")
+                say(f"{side.name}, {side.shop.orders:,} orders, batches of {rows:,}: {repetition} of {repetitions}")
                 pace = _pace(side, writer, rows, batches)
                 if repetition:
                     found[side.label].append(pace)
     return found
 
 
-def _pace(side: Side, writer: shop.Writer, rows: int, batches: int) -> Pace:
+def _pace(side: Side, writer: Writer, rows: int, batches: int) -> Pace:
+    clock = side.processor_clock()
     spent = processor = 0.0
     for _ in range(batches):
         writer.change(rows)
-        processor_began, began = time.process_time(), time.perf_counter()
+        processor_began, began = clock(), time.perf_counter()
         worked = side.step()
         spent += time.perf_counter() - began
-        processor += time.process_time() - processor_began
+        processor += clock() - processor_began
         assert worked, f"{side.name} did not notice a change"
     return Pace(rows * batches / spent, 1e6 * processor / (rows * batches))
 
 
-def _syncline(orders: int, folder: Path, stack: ExitStack) -> Side:
-    followed.write_project(folder)
-    relay = stack.enter_context(followed.opened_relay(folder))
+def _syncline(shop: Shop, stack: ExitStack) -> Callable[[], bool]:
+    followed.write_project(shop)
+    relay = stack.enter_context(followed.opened_relay(shop.folder))
     followed.catch_up(relay)
-    return Side(SYNCLINE, orders, folder, folder / "read.db", relay.step)
+    return relay.step
 
 
-def _by_hand(name: str, orders: int, folder: Path, stack: ExitStack) -> Side:
-    relay = stack.enter_context(closing(HandwrittenRelay(folder, with_difference=name == BY_HAND)))
+def _by_hand(name: str, shop: Shop, stack: ExitStack) -> Callable[[], bool]:
+    relay = stack.enter_context(closing(shop.by_hand(with_difference=name == BY_HAND)))
     relay.load()
     relay.build()
-    return Side(name, orders, folder, folder / "hand.db", relay.step)
+    return relay.step
 
 
 def _refuse_differences(sides: Sequence[Side]) -> None:
     """A rate counts only where the view is right: all sides made the same changes, so all hold the same rows."""
     with ExitStack() as stack:
-        stores = [stack.enter_context(closing(sqlite3.connect(side.store))) for side in sides]
-        views = [store.execute(f"SELECT * FROM {shop.VIEW_NAME} ORDER BY order_id") for store in stores]
-        for rows in zip_longest(*views):
+        views = [side.shop.open_view(side.name) for side in sides]
+        for view in views:
+            stack.enter_context(closing(view.connection))
+        found = [view.connection.execute(f"SELECT * FROM {view.name} ORDER BY order_id") for view in views]
+        for rows in zip_longest(*found):
             assert len(set(rows)) == 1, f"the sides hold different rows: {rows}"

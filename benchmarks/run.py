@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The benchmarks: `python benchmarks/run.py [NAME ...] [--json] [--quick]`; `./do bench` calls it. Without a name: all.
+"""The benchmarks: `python benchmarks/run.py [NAME ...] [--postgres] [--json] [--quick]`; `./do bench` calls it.
 
-Each figure is printed with its yardstick from the same run. --quick only shows that every program works: its figures mean
-nothing.
+Without a name: all. Each figure is printed with its yardstick from the same run. --postgres: on a throw-away PostgreSQL server
+with fsync on, or on the one that SYNCLINE_PG_DSN names. --quick only shows that every program works: its figures mean nothing.
 """
 
 import argparse
@@ -10,40 +10,47 @@ import importlib
 import json
 import os
 import platform
-import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 
 from figures import Table, say
+from grounds import open_ground
+from shop import Ground
 
-OF_READING = ("maintain", "first_build", "growth", "latency", "capture_cost", "idle", "memory")
-OF_WRITING = ("commands", "event_log", "rebuild", "visible")
-NAMES = (*OF_READING, *OF_WRITING)
+ON_EITHER = ("maintain", "first_build", "growth", "latency", "capture_cost", "commands", "rebuild")
+ON_SQLITE = ("idle", "memory", "event_log", "visible")
+NAMES = ON_EITHER + ON_SQLITE
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="run.py", description="Measures what Syncline costs, beside hand-written SQL.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (default all)")
+    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of SQLite")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quick", action="store_true", help="small and short: shows that all works; the figures mean nothing")
     parser.add_argument("--list", action="store_true", help="say what each measures")
     options = parser.parse_args()
-    if unknown := [name for name in options.names if name not in NAMES]:
-        parser.error(f"there is no benchmark {', '.join(map(repr, unknown))}; there are: {', '.join(NAMES)}")
+    known = ON_EITHER if options.postgres else NAMES
+    if unknown := [name for name in options.names if name not in known]:
+        where = " on PostgreSQL" if options.postgres else ""
+        parser.error(f"there is no benchmark {', '.join(map(repr, unknown))}{where}; there are: {', '.join(known)}")
     if options.list:
-        for name in options.names or NAMES:
+        for name in options.names or known:
             print(str(importlib.import_module(name).__doc__).strip().partition("\n")[0])
         return 0
-    return _run(options.names or NAMES, as_json=options.json, quick=options.quick)
+    with open_ground(is_postgres=options.postgres) as ground:
+        return _run(ground, options.names or known, as_json=options.json, quick=options.quick)
 
 
-def _run(names: list[str] | tuple[str, ...], *, as_json: bool, quick: bool) -> int:
+def _run(ground: Ground, names: Sequence[str], *, as_json: bool, quick: bool) -> int:
     found: dict[str, list[Table]] = {}
     if not as_json:
-        print(" · ".join(f"{key} {value}" for key, value in _machine().items()) + "\n")
+        print(" · ".join(f"{key} {value}" for key, value in _machine(ground).items()) + "\n")
     for name in names:
         began = time.monotonic()
-        found[name] = importlib.import_module(name).measure(quick=quick)
+        measure = importlib.import_module(name).measure
+        found[name] = measure(ground, quick=quick) if name in ON_EITHER else measure(quick=quick)
         say("")
         if not as_json:
             for table in found[name]:
@@ -51,14 +58,14 @@ def _run(names: list[str] | tuple[str, ...], *, as_json: bool, quick: bool) -> i
             print(f"({name}: {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f})\n", flush=True)
     if as_json:
         tables = {name: [table.as_json() for table in tables] for name, tables in found.items()}
-        print(json.dumps({"machine": _machine(), "quick": quick, "figures": tables}, indent=2, ensure_ascii=False))
+        print(json.dumps({"machine": _machine(ground), "quick": quick, "figures": tables}, indent=2, ensure_ascii=False))
     return 0
 
 
-def _machine() -> dict[str, object]:
+def _machine(ground: Ground) -> dict[str, object]:
     return {
         "Python": platform.python_version(),
-        "SQLite": sqlite3.sqlite_version,
+        ground.name: ground.version,
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),

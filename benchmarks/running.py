@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from shop import Shop
+
 from syncline.app import App
 from syncline.config import load_config
 
@@ -20,17 +22,17 @@ STOP_TIMEOUT_S = 20.0
 def syncline_run(folder: Path, *, is_live: bool = True) -> Iterator[int]:
     """`syncline run` on the project in `folder`; gives its process id, once all is live unless told otherwise."""
     command = [sys.executable, "-m", "syncline", "run", "--config", str(folder / "syncline.toml")]
-    with _process(command, folder / "run.log") as process:
+    with ended(command, folder / "run.log") as process:
         if is_live:
             wait_until_live(folder, process.pid)
         yield process.pid
 
 
 @contextmanager
-def hand_run(folder: Path) -> Iterator[int]:
-    """The hand-written relay on the shop in `folder`; gives its process id once its view is built."""
-    log = folder / "hand.log"
-    with _process([sys.executable, str(Path(__file__).with_name("handwritten.py")), str(folder)], log) as process:
+def hand_run(shop: Shop) -> Iterator[int]:
+    """The hand-written relay on a shop; gives its process id once its view is built."""
+    log = shop.folder / "hand.log"
+    with ended(shop.command_by_hand(), log) as process:
         deadline = time.monotonic() + LIVE_TIMEOUT_S
         while "ready" not in log.read_text():
             if process.poll() is not None or time.monotonic() > deadline:
@@ -67,7 +69,8 @@ def peak_mb(pid: int) -> float:
 
 
 @contextmanager
-def _process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def ended(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that writes to `log`, and is ended with the context."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:

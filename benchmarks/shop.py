@@ -1,4 +1,4 @@
-"""The data that most figures are measured on: a shop of three services, each with an SQLite database of its own.
+"""The data that most figures are measured on: a shop of three services, each with a database of its own, on one kind of ground.
 
 Ten orders a customer, three lines an order, one reservation and one payment an order; 10,000 orders in a row are those of 1,000
 customers, so that the newest 10,000 are as much to touch in a big shop as in a small one. `Writer` stands for the services' own
@@ -6,14 +6,20 @@ programs: every change of it is real (no row is written as it was), and two writ
 """
 
 import random
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 SERVICES = {"orders": ("customers", "orders", "order_lines"), "inventory": ("reservations",), "payments": ("payments",)}
+CHANGED = ("orders", "payments")
+"""The services whose rows a Writer changes: their table has the same name, its key is `order_id`."""
 LINES_AN_ORDER = 3
 ORDERS_A_CUSTOMER = 10
 
+SYNCLINE, BY_HAND, WITHOUT_DIFFERENCE = "Syncline", "hand-written SQL", "hand-written, no difference"
+
+READ_MODEL = "shop"
 VIEW_NAME = "order_summary"
 VIEW = """\
 -- What the shop shows of an order: five relations of three services, one row.
@@ -29,72 +35,90 @@ SELECT o.order_id, c.name AS customer, o.status,
  GROUP BY o.order_id, c.name, o.status, r.status, p.status
 """
 
-_SCHEMAS = {
-    "orders": """
-        CREATE TABLE customers (customer_id INTEGER PRIMARY KEY, name TEXT NOT NULL, city TEXT NOT NULL);
-        CREATE TABLE orders (
-          order_id INTEGER PRIMARY KEY,
-          customer_id INTEGER NOT NULL REFERENCES customers,
-          status TEXT NOT NULL,
-          placed_on TEXT NOT NULL
-        );
-        CREATE TABLE order_lines (
-          order_id INTEGER NOT NULL REFERENCES orders,
-          line INTEGER NOT NULL,
-          sku TEXT NOT NULL,
-          quantity INTEGER NOT NULL,
-          price_cents INTEGER NOT NULL,
-          PRIMARY KEY (order_id, line)
-        ) WITHOUT ROWID;
-    """,
-    "inventory": """
-        CREATE TABLE reservations (order_id INTEGER PRIMARY KEY, status TEXT NOT NULL, warehouse TEXT NOT NULL);
-    """,
-    "payments": """
-        CREATE TABLE payments (order_id INTEGER PRIMARY KEY, status TEXT NOT NULL, method TEXT NOT NULL);
-    """,
-}
 
-_NUMBERS = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count) "
-_FILL = {
-    "orders": (
-        "INSERT INTO customers SELECT n, printf('Customer %06d', n), printf('City %03d', n % 500) FROM numbers "
-        "WHERE n <= :customers",
-        "INSERT INTO orders SELECT n, 1 + ((n - 1) / 10000 * 1000 + n * 7919 % min(1000, :customers)) % :customers, 'placed', "
-        "date('2024-01-01', printf('+%d days', n % 365)) FROM numbers",
-        "INSERT INTO order_lines SELECT n, line.column1, printf('SKU-%05d', (n * 31 + line.column1) % 20000), "
-        "1 + (n + line.column1) % 4, 100 + (n * 17 + line.column1 * 331) % 9900 FROM numbers, "
-        f"(VALUES {', '.join(f'({n})' for n in range(1, LINES_AN_ORDER + 1))}) AS line",
-    ),
-    "inventory": ("INSERT INTO reservations SELECT n, 'reserved', printf('W%02d', n % 20) FROM numbers",),
-    "payments": ("INSERT INTO payments SELECT n, 'open', 'card' FROM numbers",),
-}
+class ByHand(Protocol):
+    """A relay written by hand for this one view. `step` is one round, as `syncline.move.relay.Relay.step` is."""
 
-_CHANGES = {
-    "orders": "UPDATE orders SET status = CASE status WHEN 'placed' THEN 'packed' WHEN 'packed' THEN 'shipped' "
-    "WHEN 'shipped' THEN 'delivered' ELSE 'placed' END WHERE order_id = ?",
-    "payments": "UPDATE payments SET status = CASE status WHEN 'open' THEN 'authorised' WHEN 'authorised' THEN 'paid' "
-    "WHEN 'paid' THEN 'refunded' ELSE 'open' END WHERE order_id = ?",
-}
+    def load(self) -> int: ...
+
+    def build(self) -> None: ...
+
+    def step(self) -> bool: ...
+
+    def close(self) -> None: ...
 
 
-def make_services(folder: Path, orders: int) -> None:
-    """Makes the three databases in `folder`, in WAL mode, without anything of a relay in them."""
-    for service in SERVICES:
-        connection = sqlite3.connect(database(folder, service), isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.executescript(_SCHEMAS[service])
-        connection.execute("BEGIN")
-        for statement in _FILL[service]:
-            connection.execute(_with_numbers(statement), {"count": orders, "customers": customers_of(orders)})
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
+class View(NamedTuple):
+    """A connection that reads a side's view, and what the view is called there."""
+
+    connection: Any
+    name: str
 
 
-def database(folder: Path, service: str) -> str:
-    return str(folder / f"{service}.db")
+class Shop(Protocol):
+    """One shop: the services' databases, and a read store for each side that follows it."""
+
+    orders: int
+    folder: Path
+    """Where syncline.toml is written."""
+    read_store: str
+    """Syncline's, as a configuration names it."""
+
+    def copy(self) -> AbstractContextManager["Shop"]:
+        """Another shop with the same rows, for as long as the context lasts. Nobody may have this one open."""
+        ...
+
+    def source(self, service: str) -> str:
+        """The service's database, as a configuration names it."""
+        ...
+
+    def open_owner(self, service: str, level: str = "") -> Any:
+        """A connection as the service's own program would open it; `level` is one of the ground's `owner_levels`."""
+        ...
+
+    def change(self, owner: Any, service: str, keys: Sequence[int]) -> None:
+        """Gives these orders, or payments, their next status: one transaction."""
+        ...
+
+    def by_hand(self, *, with_difference: bool = True) -> ByHand: ...
+
+    def command_by_hand(self) -> Sequence[str]:
+        """The command that runs the hand-written relay as a process, which prints `ready` once its view is built."""
+        ...
+
+    def open_view(self, side: str) -> View: ...
+
+
+class Ground(Protocol):
+    """What a run is made on: SQLite files, or databases of one PostgreSQL server."""
+
+    name: str
+    version: str
+    """The database program's."""
+    durability: str
+    """How safe what was committed is, on both sides: said under each table of figures."""
+    owner_levels: Sequence[str]
+    """How safe a commit of a service's own program can be: what the cost of capture is measured for."""
+    captures: Sequence[str]
+    """The ways to capture that latency is measured for."""
+    peers: Sequence[str]
+    """The programs of others that do the same there."""
+
+    def shop(self, orders: int) -> AbstractContextManager[Shop]:
+        """A shop of so many orders, without anything of a relay in it."""
+        ...
+
+    def place(self) -> AbstractContextManager[Any]:
+        """An empty database, as an App names it."""
+        ...
+
+    def processor_clock(self) -> Callable[[], float]:
+        """Tells the seconds of processor time that this process and the database's have used so far."""
+        ...
+
+    def sql(self, statement: str) -> str:
+        """A statement with `?` for its parameters, as the driver wants it."""
+        ...
 
 
 def customers_of(orders: int) -> int:
@@ -112,36 +136,24 @@ class Writer:
     `hot` limits the changes to that many orders, the newest.
     """
 
-    def __init__(self, folder: Path, orders: int, *, seed: int = 1, hot: int | None = None) -> None:
+    def __init__(self, shop: Shop, *, seed: int = 1, hot: int | None = None) -> None:
+        self._shop = shop
         self._random = random.Random(seed)
-        self._orders: Sequence[int] = range(1, orders + 1)[-(hot or orders) :]
-        self._connections = {service: open_as_owner(database(folder, service)) for service in _CHANGES}
+        self._orders: Sequence[int] = range(1, shop.orders + 1)[-(hot or shop.orders) :]
+        self._owners = {service: shop.open_owner(service) for service in CHANGED}
         self._next = 0
 
     def change(self, rows: int) -> str:
         """Changes this many orders, or payments, in one transaction; the two take turns. Returns the service changed."""
-        service = tuple(_CHANGES)[self._next % len(_CHANGES)]
+        service = CHANGED[self._next % len(CHANGED)]
         self._next += 1
-        keys = [(key,) for key in self._random.sample(self._orders, rows)]
-        connection = self._connections[service]
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(_CHANGES[service], keys)
-        connection.execute("COMMIT")
+        self._shop.change(self._owners[service], service, self._random.sample(self._orders, rows))
         return service
 
     def close(self) -> None:
-        for connection in self._connections.values():
-            connection.close()
+        close_all(self._owners.values())
 
 
-def open_as_owner(path: str, *, synchronous: str = "NORMAL") -> sqlite3.Connection:
-    """A connection as a service's own program would open it."""
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None)
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute("PRAGMA cache_size = -65536")
-    return connection
-
-
-def _with_numbers(statement: str) -> str:
-    into, select = statement.split(" SELECT ", 1)
-    return f"{into} {_NUMBERS} SELECT {select}"
+def close_all(connections: Iterable[Any]) -> None:
+    for connection in connections:
+        connection.close()

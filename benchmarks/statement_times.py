@@ -1,8 +1,8 @@
-"""Where the time goes, statement by statement: `python benchmarks/statement_times.py [--orders N]`, for engineers of the engine.
+"""Where the time goes, statement by statement: `python benchmarks/statement_times.py [--orders N] [--postgres]`, for engineers.
 
 Loads and builds the shop, then makes batches of 1,000 and of 1, as `first_build` and `maintain` do, by Syncline and by hand, and
-adds up the time that SQLite spends in each statement, the fetching of rows included; what is left of the whole is Python's. The
-timing itself costs half a microsecond a call: rates are those of the other programs.
+adds up the time that each statement takes, the fetching of rows included; what is left of the whole is Python's. The timing
+itself costs half a microsecond a call: rates are those of the other programs.
 """
 
 import argparse
@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Self
 
-import shop
-from race import BY_HAND, SYNCLINE, Side, opened_sides
+import psycopg
+from grounds import open_ground
+from race import Side, opened_sides
+from shop import BY_HAND, SYNCLINE, Writer
 
 BATCHES = {1_000: 100, 1: 5_000}
 LEAST_SHARE = 0.002
@@ -23,17 +25,19 @@ times: dict[str, list[float]] = {}
 """By statement: how often it ran, and for how many seconds in all."""
 
 
-class _Cursor(sqlite3.Cursor):
+class _Timed:
+    """Goes before a driver's cursor."""
+
     _sql = ""
 
-    def execute(self, sql: str, *values: Any) -> Self:
-        self._sql = sql
-        self._timed(super().execute, sql, *values, runs=1)
+    def execute(self, sql: Any, *values: Any, **options: Any) -> Self:
+        self._sql = str(sql)
+        self._timed(super().execute, sql, *values, runs=1, **options)
         return self
 
-    def executemany(self, sql: str, *values: Any) -> Self:
-        self._sql = sql
-        self._timed(super().executemany, sql, *values, runs=1)
+    def executemany(self, sql: Any, *values: Any, **options: Any) -> Self:
+        self._sql = str(sql)
+        self._timed(super().executemany, sql, *values, runs=1, **options)
         return self
 
     def __next__(self) -> Any:
@@ -48,14 +52,22 @@ class _Cursor(sqlite3.Cursor):
     def fetchall(self) -> Any:
         return self._timed(super().fetchall)
 
-    def _timed(self, act: Callable[..., Any], *arguments: Any, runs: int = 0) -> Any:
+    def _timed(self, act: Callable[..., Any], *arguments: Any, runs: int = 0, **options: Any) -> Any:
         began = time.perf_counter()
         try:
-            return act(*arguments)
+            return act(*arguments, **options)
         finally:
             found = times.setdefault(self._sql, [0, 0.0])
             found[0] += runs
             found[1] += time.perf_counter() - began
+
+
+class _Cursor(_Timed, sqlite3.Cursor):
+    pass
+
+
+class _PostgresCursor(_Timed, psycopg.Cursor[Any]):
+    pass
 
 
 class _Connection(sqlite3.Connection):
@@ -69,11 +81,14 @@ class _Connection(sqlite3.Connection):
 def main() -> None:
     parser = argparse.ArgumentParser(description="Says where the time goes, statement by statement.")
     parser.add_argument("--orders", type=int, default=200_000)
-    orders = parser.parse_args().orders
+    parser.add_argument("--postgres", action="store_true")
+    options = parser.parse_args()
+    orders = options.orders
     with ExitStack() as stack:
+        ground = stack.enter_context(open_ground(is_postgres=options.postgres))
         began = time.perf_counter()
         with _timed_connections():
-            sides = stack.enter_context(opened_sides(orders, SYNCLINE, BY_HAND))
+            sides = stack.enter_context(opened_sides(ground, orders, SYNCLINE, BY_HAND))
         print(f"==== making, loading and building, both sides\n{_report(time.perf_counter() - began, 1)}\n")
         for rows, batches in BATCHES.items():
             for side in sides:
@@ -85,19 +100,21 @@ def main() -> None:
 @contextmanager
 def _timed_connections() -> Iterator[None]:
     """Connections opened inside are timed."""
-    connect: Any = sqlite3.connect
-    sqlite3.connect = lambda *a, **k: connect(*a, **{**k, "factory": _Connection})
+    lite: Any = sqlite3.connect
+    postgres: Any = psycopg.connect
+    sqlite3.connect = lambda *a, **k: lite(*a, **{**k, "factory": _Connection})
+    psycopg.connect = lambda *a, **k: postgres(*a, **{"cursor_factory": _PostgresCursor, **k})
     try:
         yield
     finally:
-        sqlite3.connect = connect
+        sqlite3.connect, psycopg.connect = lite, postgres
 
 
 def _maintain(side: Side, rows: int, batches: int) -> float:
     """Seconds that so many rounds took; `times` holds their statements, not the writer's."""
     times.clear()
     spent = 0.0
-    with closing(shop.Writer(side.folder, side.orders, seed=rows)) as writer:
+    with closing(Writer(side.shop, seed=rows)) as writer:
         for _ in range(batches):
             writer.change(rows)
             began = time.perf_counter()

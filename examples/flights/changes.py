@@ -3,7 +3,6 @@
 A script reads its service's database once, before it begins. The same seed on the same database gives the same changes.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -12,6 +11,7 @@ from itertools import groupby
 from random import Random
 
 import data
+from databases import Connection
 from services import status_after
 
 EXTRA_SECTION = 10_000
@@ -43,11 +43,11 @@ class Transaction:
     is_kept: bool = True
 
 
-Script = Callable[[sqlite3.Connection, int, Random], Iterator[Transaction]]
+Script = Callable[[Connection, int, Random], Iterator[Transaction]]
 """A connection to read with, a number of days, and what decides about accidents."""
 
 
-def play_operations(connection: sqlite3.Connection, days: int, rng: Random) -> Iterator[Transaction]:
+def play_operations(connection: Connection, days: int, rng: Random) -> Iterator[Transaction]:
     """Departures, arrivals, delays and cancellations as they happened, with swaps, moved passengers and extra sections.
 
     Passengers only ever move between flights, within one transaction: their total never changes.
@@ -65,7 +65,7 @@ def play_operations(connection: sqlite3.Connection, days: int, rng: Random) -> I
     yield from dispatch.due(None)
 
 
-def play_fleet(connection: sqlite3.Connection, days: int, rng: Random) -> Iterator[Transaction]:
+def play_fleet(connection: Connection, days: int, rng: Random) -> Iterator[Transaction]:
     """Planes change hands, are bought, refitted, re-registered and retired; small airlines change name or code."""
     tailnums = [row[0] for row in connection.execute("SELECT tailnum FROM planes ORDER BY tailnum")]
     owners = dict(connection.execute("SELECT tailnum, owner FROM planes"))
@@ -92,7 +92,7 @@ def play_fleet(connection: sqlite3.Connection, days: int, rng: Random) -> Iterat
             yield _one("DELETE FROM planes WHERE tailnum = ?", tailnums.pop(one))
         elif chance < 0.93:
             old, tailnums[one] = tailnums[one], f"{tailnums[one].rstrip('X')}X"
-            yield _one("UPDATE OR IGNORE planes SET tailnum = ? WHERE tailnum = ?", tailnums[one], old)
+            yield _one("UPDATE planes SET tailnum = ? WHERE tailnum = ?", tailnums[one], old)
         elif chance < 0.97:
             carrier = rng.choice(SMALL_AIRLINES)
             names[carrier] = _renamed(names[carrier], (" Group",), rng)
@@ -101,7 +101,7 @@ def play_fleet(connection: sqlite3.Connection, days: int, rng: Random) -> Iterat
             yield _recoded(names)
 
 
-def play_airports(connection: sqlite3.Connection, days: int, rng: Random) -> Iterator[Transaction]:
+def play_airports(connection: Connection, days: int, rng: Random) -> Iterator[Transaction]:
     """Airports are renamed, move to another time zone, open and close."""
     names = dict(connection.execute("SELECT faa, name FROM airports ORDER BY faa"))
     strips = sorted(faa for faa in names if faa.startswith("X") and faa[1:].isdigit())
@@ -128,7 +128,7 @@ def play_airports(connection: sqlite3.Connection, days: int, rng: Random) -> Ite
             yield _one("DELETE FROM airports WHERE faa = ?", strips.pop(0))
 
 
-def play_weather(connection: sqlite3.Connection, days: int, rng: Random) -> Iterator[Transaction]:
+def play_weather(connection: Connection, days: int, rng: Random) -> Iterator[Transaction]:
     """Each hour's observations arrive; some earlier ones are corrected, sent again or withdrawn."""
     newest = _text(connection, "SELECT max(time_hour) FROM observations") or f"{data.YEAR}-01-01T00:00:00Z"
     last = (date.fromisoformat(newest[:10]) + timedelta(days=days)).isoformat() + newest[10:]
@@ -158,9 +158,13 @@ SCRIPTS: dict[str, Script] = {
 
 _SELL = "UPDATE planes SET owner = ? WHERE tailnum = ?"
 _BUY = """
-INSERT OR IGNORE INTO planes VALUES (?, ?, 2013, 'Fixed wing multi engine', 'AIRBUS', 'A321-211', 2, ?, 'Turbo-fan')
+INSERT INTO planes VALUES (?, ?, 2013, 'Fixed wing multi engine', 'AIRBUS', 'A321-211', 2, ?, 'Turbo-fan')
+ON CONFLICT DO NOTHING
 """
-_OPEN = "INSERT OR IGNORE INTO airports (faa, name, lat, lon, alt, tz, dst, tzone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_RECODE = "REPLACE INTO airlines (carrier, name) VALUES (?, ?)"
+_OPEN = """
+INSERT INTO airports (faa, name, lat, lon, alt, tz, dst, tzone) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
 _OBSERVE = "INSERT OR REPLACE INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CORRECT = "UPDATE observations SET temp = ?, wind_speed = ? WHERE origin = ? AND time_hour = ?"
 
@@ -185,6 +189,19 @@ _GIVE_BACK = """
 UPDATE flights SET booked = booked + (SELECT x.booked FROM flights x WHERE x.flight_id = ?) WHERE flight_id = ?
 """
 _DROP_SECTION = "DELETE FROM flights WHERE flight_id = ?"
+
+IN_POSTGRES = {
+    _RECODE: """
+INSERT INTO airlines (carrier, name) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET carrier = excluded.carrier
+""",
+    _OBSERVE: """
+INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (origin, time_hour) DO UPDATE
+   SET temp = excluded.temp, dewp = excluded.dewp, humid = excluded.humid, wind_dir = excluded.wind_dir,
+       wind_speed = excluded.wind_speed, wind_gust = excluded.wind_gust, precip = excluded.precip,
+       pressure = excluded.pressure, visib = excluded.visib
+""",
+}
+"""What PostgreSQL says otherwise: it has no REPLACE. The first changes a row's key, by an upsert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +304,7 @@ class _Dispatch:
         )
 
 
-def _planned(connection: sqlite3.Connection, days: int) -> list[Planned]:
+def _planned(connection: Connection, days: int) -> list[Planned]:
     """The flights of `days` days, from the first on which something is still to happen."""
     first = _text(
         connection,
@@ -331,10 +348,10 @@ def _minute(moment: str) -> int:
 
 
 def _recoded(names: dict[str, str]) -> Transaction:
-    """SkyWest changes its code. REPLACE removes the row of the old code because of its name, and no trigger fires."""
+    """SkyWest changes its code. SQLite's REPLACE removes the row of the old code because of its name, and no trigger fires."""
     old, new = ("OO", "O2") if "OO" in names else ("O2", "OO")
     names[new] = names.pop(old)
-    return _one("REPLACE INTO airlines (carrier, name) VALUES (?, ?)", new, names[new])
+    return _one(_RECODE, new, names[new])
 
 
 def _renamed(name: str, additions: Sequence[str], rng: Random) -> str:
@@ -351,10 +368,10 @@ def _one(sql: str, *values: object) -> Transaction:
     return Transaction((Statement(sql, values),))
 
 
-def _number(connection: sqlite3.Connection, sql: str) -> int:
+def _number(connection: Connection, sql: str) -> int:
     return int(connection.execute(sql).fetchone()[0] or 0)
 
 
-def _text(connection: sqlite3.Connection, sql: str) -> str | None:
+def _text(connection: Connection, sql: str) -> str | None:
     value: str | None = connection.execute(sql).fetchone()[0]
     return value

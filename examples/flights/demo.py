@@ -1,7 +1,8 @@
-"""Four services, their changes, and Syncline following them: `python demo.py [--days N] [--folder DIR]`.
+"""Four services, their changes, and Syncline following them: `python demo.py [--days N] [--folder DIR] [--postgres]`.
 
 Everything but making the databases is done by separate processes, as in earnest: `syncline run`, one replayer for each
-service, and the other commands. None outlives the demo. Exit status 0 only if `verify` found no difference.
+service, and the other commands. None outlives the demo, nor does a PostgreSQL server or a database on one. Exit status 0
+only if `verify` found no difference.
 """
 
 import argparse
@@ -14,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -26,8 +27,9 @@ from rich.live import Live
 
 import data
 from changes import EXTRA_SECTION
+from databases import Connection, DatabaseMissing, database_of, said_in_words
 from screen import Cut, Look, as_line, as_screen, read_cut
-from services import HERE, SERVICES, FolderInUse, Slice, lay_out
+from services import HERE, PLACES, SERVICES, FolderInUse, Slice, lay_out
 
 DONE, DIFFERENT, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -66,10 +68,14 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The folder of the demo: databases, syncline.toml, views, and the logs of its processes."""
+    """The folder of the demo: databases, syncline.toml, views, and the logs of its processes.
+
+    `urls` leads to those databases that are on PostgreSQL.
+    """
 
     folder: Path
     slice_: Slice
+    urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def today(self) -> str:
@@ -141,7 +147,7 @@ def demo(project: Project, options: argparse.Namespace, display: Display) -> Non
 def _make(project: Project, display: Display) -> None:
     began = time.monotonic()
     display.say("Making the databases of four services from the flights that left New York in 2013 ...")
-    counts = lay_out(project.folder, project.slice_)
+    counts = lay_out(project.folder, project.slice_, project.urls)
     (project.folder / "logs").mkdir()
     rows = ", ".join(f"{number:,} {relation}" for relation, number in counts.items())
     display.say(f"{rows} in {time.monotonic() - began:.1f} s")
@@ -201,13 +207,12 @@ def _watch(
 
 def _round_trip(project: Project, display: Display) -> None:
     """A change, the token for it, and a read that is at least that new, while everyone else goes on writing."""
-    with closing(sqlite3.connect(project.folder / "operations.db", timeout=30)) as connection:
+    with closing(Connection(database_of(project.folder, "operations"))) as connection:
         flight_id, was = connection.execute(
-            f"SELECT max(flight_id), sched_arr_time FROM flights WHERE flight < {EXTRA_SECTION}"
+            f"SELECT flight_id, sched_arr_time FROM flights WHERE flight < {EXTRA_SECTION} ORDER BY flight_id DESC LIMIT 1"
         ).fetchone()
         retimed = was + 1 if was % 100 < 59 else was - 1
-        with connection:
-            connection.execute("UPDATE flights SET sched_arr_time = ? WHERE flight_id = ?", (retimed, flight_id))
+        connection.execute("UPDATE flights SET sched_arr_time = ? WHERE flight_id = ?", (retimed, flight_id))
     began = time.monotonic()
     token = project.ask("token", "operations")["token"]
     rows = project.ask("read", "flight_board", str(flight_id), "--at-least", token, "--timeout-s", "30")["rows"]
@@ -230,9 +235,9 @@ def _verify(project: Project, display: Display) -> None:
 
 
 def _cut(project: Project) -> Cut | None:
-    """The rows to show; none while a view is switched."""
+    """The rows to show; none while SQLite switches a view."""
     try:
-        return read_cut(project.folder / "read.db", project.today)
+        return read_cut(project.folder, project.today)
     except sqlite3.OperationalError:
         return None
 
@@ -299,6 +304,22 @@ def _folder(options: argparse.Namespace, display: Display) -> Iterator[Path]:
             display.say(f"kept: {folder}")
 
 
+@contextmanager
+def _urls(options: argparse.Namespace) -> Iterator[dict[str, str]]:
+    """New databases on PostgreSQL for what the command line wants there. At the end they are gone, and so is the server."""
+    if options.postgres is None:
+        yield {}
+        return
+    # Only here: needs the driver, which the demo on SQLite does without.
+    from syncline.testing.postgres import postgres_databases
+
+    with ExitStack() as stack:
+        with said_in_words():
+            server = stack.enter_context(postgres_databases())
+            urls = {name: server.create(f"flights_{name}") for name in PLACES[options.postgres]}
+        yield urls
+
+
 def _how_to_go_on(folder: Path, is_kept: bool, display: Display) -> None:
     if not is_kept:
         display.say("\nTo keep it and add a view of your own, run it again with `--folder flights-demo`.")
@@ -316,35 +337,49 @@ def _how_to_go_on(folder: Path, is_kept: bool, display: Display) -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Four services, their changes, and Syncline following them.")
+    parser = argparse.ArgumentParser(description="Four services, their changes, and Syncline following them.", allow_abbrev=False)
     parser.add_argument("--days", type=int, default=data.DAYS, metavar="N", help="only the first N days of the year")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="work in this new folder, and keep it")
     parser.add_argument("--keep", action="store_true", help="keep the temporary folder")
     parser.add_argument("--seconds", type=float, default=15.0, help="how long the services write (default 15)")
     parser.add_argument("--rate", type=float, default=600.0, help="changes per second, about (default 600)")
     parser.add_argument("--full", action="store_true", help="play to the end of the year, however long it takes")
-    return parser.parse_args()
+    parser.add_argument(
+        "--postgres",
+        nargs="?",
+        const="all",
+        choices=sorted(PLACES),
+        help="on PostgreSQL: everything, or only the four sources, or only the read store (a server of its own, which "
+        "is gone at the end, or SYNCLINE_PG_DSN: a role that may create databases)",
+    )
+    options = parser.parse_args()
+    if options.postgres and (options.keep or options.folder):
+        parser.error("--postgres drops its databases at the end; to keep some, make them with services.py --postgres URL")
+    return options
 
 
 def main() -> int:
     """Runs the demo that the command line asks for."""
     options = _options()
     display = Display(Console())
-    if importlib.util.find_spec("syncline") is None:
-        print("error: syncline is not installed here; use `./do demo`, or `pip install -e .`", file=sys.stderr)
-        return WRONG_USE
+    for module, needs_it in (("syncline", True), ("psycopg", options.postgres is not None)):
+        if needs_it and importlib.util.find_spec(module) is None:
+            advice = "use `./do demo`, or `pip install -e '.[postgres]'`"
+            print(f"error: {module} is not installed here; {advice}", file=sys.stderr)
+            return WRONG_USE
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         slice_ = Slice(options.days, options.days // 2)
-        with _folder(options, display) as folder:
-            demo(Project(folder, slice_), options, display)
-            _how_to_go_on(folder, options.keep or options.folder is not None, display)
+        with _urls(options) as urls, _folder(options, display) as folder:
+            demo(Project(folder, slice_, urls), options, display)
+            if options.postgres is None:
+                _how_to_go_on(folder, options.keep or options.folder is not None, display)
         return DONE
     except KeyboardInterrupt:
         display.say("stopped")
         return INTERRUPTED
-    except (FolderInUse, data.DataMissing, ValueError) as error:
+    except (FolderInUse, DatabaseMissing, data.DataMissing, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USE
     except DemoFailed as error:

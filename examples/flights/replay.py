@@ -7,7 +7,6 @@ on the same database plays the same changes. Ends when the days are over, at a l
 import argparse
 import json
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -19,10 +18,10 @@ from pathlib import Path
 from random import Random
 
 import data
-from changes import SCRIPTS, Script, Transaction
+from changes import IN_POSTGRES, SCRIPTS, Script, Transaction
+from databases import Connection, DatabaseMissing, Refused, database_of
 from services import SERVICES
 
-BUSY_TIMEOUT_S = 30.0
 REPORT_EVERY_S = 0.5
 
 
@@ -51,10 +50,10 @@ class Totals:
 
 
 def replay(
-    database: Path, script: Script, limits: Limits, seed: int, stop: threading.Event, say: Callable[[Totals], None]
+    database: str, script: Script, limits: Limits, seed: int, stop: threading.Event, say: Callable[[Totals], None]
 ) -> Totals:
     """Plays `script` until it ends, a limit is reached or `stop` is set; never stops within a transaction."""
-    with closing(sqlite3.connect(database, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+    with closing(Connection(database, IN_POSTGRES)) as connection:
         transactions = script(connection, limits.days, Random(seed))
         opening = list(islice(transactions, 1))
         # The clock starts here: until its first transaction, a script reads the data.
@@ -69,15 +68,15 @@ def replay(
     return totals
 
 
-def _write(connection: sqlite3.Connection, transaction: Transaction, totals: Totals) -> None:
+def _write(connection: Connection, transaction: Transaction, totals: Totals) -> None:
     """One transaction, all or nothing: a CHECK that refuses one statement takes the others back as well."""
     changed = 0
     try:
-        connection.execute("BEGIN IMMEDIATE")
+        connection.begin()
         for statement in transaction.statements:
             changed += connection.execute(statement.sql, statement.values).rowcount
         connection.execute("COMMIT" if transaction.is_kept else "ROLLBACK")
-    except sqlite3.IntegrityError:
+    except Refused:
         connection.execute("ROLLBACK")
         totals.rolled_back += 1
         return
@@ -110,7 +109,7 @@ def _print_json(totals: Totals) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Play the year's changes into one service's database.")
-    parser.add_argument("--folder", type=Path, required=True, help="where the databases are")
+    parser.add_argument("--folder", type=Path, required=True, help="where syncline.toml is")
     parser.add_argument("--service", choices=SERVICES, required=True)
     parser.add_argument("--days", type=int, default=3, help="days to play (default 3)")
     parser.add_argument("--rate", type=float, default=0.0, help="changes per second (default as fast as it goes)")
@@ -127,15 +126,12 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    database = options.folder / f"{options.service}.db"
-    if not database.is_file():
-        print(f"error: {database} is not there; make it with `python services.py {options.folder}`", file=sys.stderr)
-        return 2
     limits = Limits(options.days, options.rate, options.seconds, options.changes)
     try:
         say = _print_json if options.json else lambda _: None
+        database = database_of(options.folder, options.service)
         totals = replay(database, SCRIPTS[options.service], limits, options.seed, stop, say)
-    except data.DataMissing as error:
+    except (data.DataMissing, DatabaseMissing) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.json:

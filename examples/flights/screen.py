@@ -3,7 +3,6 @@
 Everything shown of the views is read in one transaction of the read store, by plain SQL: one cut of all four services.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,12 +14,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from databases import connect_reader
+
+READ_MODEL = "flights"
+
 Rows = list[tuple[Any, ...]]
 
 _NUMBERS = ("lag", "age", "rows", "flights", "left", "cancelled", "late", "arrived", "delay min", "°F")
 _STYLES = {"live": "green", "failed": "bold red", "stopped": "red"}
 
-_NOW_PLAYED = "SELECT coalesce(substr(max(b.sched_dep), 1, 10), :day) FROM flight_board b WHERE b.status = 'departed'"
+_NOW_PLAYED = "SELECT coalesce(substr(max(b.sched_dep), 1, 10), ?) FROM flight_board b WHERE b.status = 'departed'"
 _BOARD = """
 SELECT substr(b.sched_dep, 12), b.carrier || ' ' || b.flight, b.origin, coalesce(b.dest_name, b.dest),
        b.dep_delay, b.model, b.temp
@@ -28,11 +31,11 @@ SELECT substr(b.sched_dep, 12), b.carrier || ' ' || b.flight, b.origin, coalesce
 """
 _DAILY = """
 SELECT d.carrier, d.flights, d.left_ground, d.cancelled, d.late, d.mean_dep_delay
-  FROM carrier_daily d WHERE d.flight_date = :day ORDER BY d.flights DESC, d.carrier LIMIT 5
+  FROM carrier_daily d WHERE d.flight_date = ? ORDER BY d.flights DESC, d.carrier LIMIT 5
 """
 _WORST = """
 SELECT w.place, w.origin || '-' || w.dest, w.mean_arr_delay, w.arrived
-  FROM worst_routes w WHERE w.month = substr(:day, 1, 7) ORDER BY w.place LIMIT 5
+  FROM worst_routes w WHERE w.month = substr(?, 1, 7) ORDER BY w.place LIMIT 5
 """
 _TOTALS = "SELECT (SELECT count(*) FROM idle_planes), (SELECT sum(booked) FROM airline_board)"
 
@@ -60,14 +63,14 @@ class Look:
     changes_per_s: float = 0.0
 
 
-def read_cut(read_store: Path, day: str) -> Cut:
+def read_cut(folder: Path, day: str) -> Cut:
     """The rows to show, all at one state; `day` is used until a flight is in the air."""
-    with closing(sqlite3.connect(f"{read_store.as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
-        connection.execute("BEGIN")
-        now: str = connection.execute(_NOW_PLAYED, {"day": day}).fetchone()[0]
-        board, daily, worst = (connection.execute(sql, {"day": now}).fetchall() for sql in (_BOARD, _DAILY, _WORST))
+    with closing(connect_reader(folder, READ_MODEL)) as connection:
+        now: str = connection.execute(_NOW_PLAYED, (day,)).fetchone()[0]
+        board = connection.execute(_BOARD).fetchall()
+        daily, worst = (connection.execute(sql, (now,)).fetchall() for sql in (_DAILY, _WORST))
         idle, booked = connection.execute(_TOTALS).fetchone()
-        return Cut(now, board, daily, worst, idle, booked)
+        return Cut(now, board, daily, worst, int(idle), int(booked))
 
 
 def as_screen(look: Look) -> RenderableType:
@@ -85,10 +88,10 @@ def as_screen(look: Look) -> RenderableType:
 
 def as_line(look: Look) -> str:
     """The look for a log."""
-    behind = sum(feed["lag"] or 0 for feed in look.status.get("feeds", ()))
+    ages = [feed["staleness_s"] for feed in look.status.get("feeds", ()) if feed["staleness_s"] is not None]
     parts = [look.title, *_loading(look)]
     if look.cut is not None:
-        parts += [f"playing {look.cut.day}", f"{behind} behind", _totals(look)]
+        parts += [f"playing {look.cut.day}", f"at most {max(ages, default=0):.1f} s old", _totals(look)]
         parts += [f"worst route {route}: {delay} min" for _, route, delay, _ in look.cut.worst[:1]]
     return "; ".join(parts)
 

@@ -1,24 +1,29 @@
 """Makes the four services' databases and the project around them: `python services.py FOLDER [--days N] [--played N]`.
 
-Each service owns one SQLite file and knows nothing of the others: no foreign key, no shared table. Three are in WAL
-mode; `airports` keeps SQLite's default, the rollback journal, so that both are shown.
+Each service owns one database and knows nothing of the others: no foreign key, no shared table. Of the SQLite files three
+are in WAL mode; `airports` keeps SQLite's default, the rollback journal, so that both are shown. `--postgres URL` makes
+databases on that server instead.
 """
 
 import argparse
+import re
 import shutil
 import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import data
+from databases import READ_STORE, Connection, DatabaseMissing, database_of, is_postgres, said_in_words
 
 HERE = Path(__file__).resolve().parent
 SERVICES = ("operations", "fleet", "airports", "weather")
+PLACES = {"all": (*SERVICES, READ_STORE), "sources": SERVICES, "read": (READ_STORE,)}
+"""Which databases can be on PostgreSQL; the others are SQLite files."""
 
 # `booked` is made up, for the data has no passengers: their total is the same in every state that really existed.
 OPERATIONS = """
@@ -66,8 +71,8 @@ AIRPORTS = """
 CREATE TABLE airports (
     faa   TEXT NOT NULL PRIMARY KEY,
     name  TEXT NOT NULL,
-    lat   REAL NOT NULL,
-    lon   REAL NOT NULL,
+    lat   DOUBLE PRECISION NOT NULL,
+    lon   DOUBLE PRECISION NOT NULL,
     alt   INTEGER NOT NULL,
     tz    INTEGER NOT NULL,
     dst   TEXT NOT NULL,
@@ -80,15 +85,15 @@ WEATHER = """
 CREATE TABLE observations (
     origin     TEXT NOT NULL,
     time_hour  TEXT NOT NULL,
-    temp       REAL,
-    dewp       REAL,
-    humid      REAL,
+    temp       DOUBLE PRECISION,
+    dewp       DOUBLE PRECISION,
+    humid      DOUBLE PRECISION,
     wind_dir   INTEGER,
-    wind_speed REAL,
-    wind_gust  REAL,
-    precip     REAL NOT NULL,
-    pressure   REAL,
-    visib      REAL NOT NULL,
+    wind_speed DOUBLE PRECISION,
+    wind_gust  DOUBLE PRECISION,
+    precip     DOUBLE PRECISION NOT NULL,
+    pressure   DOUBLE PRECISION,
+    visib      DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (origin, time_hour)
 ) WITHOUT ROWID;
 """
@@ -112,36 +117,54 @@ class FolderInUse(Exception):
     """The folder holds files of these names already; they are somebody's, so nothing was written."""
 
 
-def lay_out(folder: Path, slice_: Slice) -> dict[str, int]:
-    """Makes `folder` a project for `syncline run`: databases, syncline.toml, views. Returns each relation's rows."""
+def lay_out(folder: Path, slice_: Slice, urls: Mapping[str, str] | None = None) -> dict[str, int]:
+    """Makes `folder` a project for `syncline run`: databases, syncline.toml, views. Returns each relation's rows.
+
+    `urls` leads to an empty PostgreSQL database for each service that is to be there, and for READ_STORE.
+    """
+    refuse_used(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "syncline.toml"
+    configuration.touch(mode=0o600 if urls else 0o666)  # a URL may hold a password
+    configuration.write_text(configured((HERE / "syncline.toml").read_text("utf-8"), urls or {}), "utf-8")
+    shutil.copytree(HERE / "views", folder / "views")
+    return build(folder, slice_)
+
+
+def refuse_used(folder: Path) -> None:
+    """Raises FolderInUse where `lay_out` would."""
     ours = ("syncline.toml", "views", "logs", "read.db", *(f"{service}.db" for service in SERVICES))
     taken = [name for name in ours if (folder / name).exists()]
     if taken:
         raise FolderInUse(f"{folder} holds {', '.join(taken)} already; choose another folder, or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
-    counts = build(folder, slice_)
-    shutil.copy(HERE / "syncline.toml", folder)
-    shutil.copytree(HERE / "views", folder / "views")
-    return counts
+
+
+def configured(text: str, urls: Mapping[str, str]) -> str:
+    """The example's syncline.toml with other URLs: nothing else changes, but that `fleet` is followed by its WAL."""
+    for name, url in urls.items():
+        text = text.replace(f'"sqlite:///{name}.db"', f'"{url}"')
+    if "fleet" in urls:
+        text = re.sub(r'(\[service\.fleet\]\n.*\ncapture *= )"triggers"', r'\1"wal"', text)
+    return text
 
 
 def build(folder: Path, slice_: Slice) -> dict[str, int]:
-    """Makes the four databases in `folder`: the same rows for the same slice, and the same keys in a longer one."""
+    """Fills the four databases of `folder`: the same rows for the same slice, and the same keys in a longer one."""
     today = data.day(slice_.played + 1) if slice_.played < data.DAYS else f"{data.YEAR + 1}-01-01"
     end = data.day(slice_.days)
     flights = sorted(data.flights(), key=_place_in_time)
     owners = _owners(flights)
     with closing(_create(folder, "operations", OPERATIONS, use_wal=True)) as operations:
         rows = (_flight_row(number, flight, today) for number, flight in enumerate(_until(flights, end), 1))
-        _insert(operations, "flights", 16, rows)
-        operations.executescript(OPERATIONS_INDEXES)
+        operations.insert("flights", 16, rows)
+        operations.execute(OPERATIONS_INDEXES)
     with closing(_create(folder, "fleet", FLEET, use_wal=True)) as fleet:
-        _insert(fleet, "airlines", 2, data.airlines())
-        _insert(fleet, "planes", 9, ((plane.tailnum, owners.get(plane.tailnum), *plane[1:]) for plane in data.planes()))
+        fleet.insert("airlines", 2, data.airlines())
+        fleet.insert("planes", 9, ((plane.tailnum, owners.get(plane.tailnum), *plane[1:]) for plane in data.planes()))
     with closing(_create(folder, "airports", AIRPORTS, use_wal=False)) as airports:
-        _insert(airports, "airports", 8, data.airports())
+        airports.insert("airports", 8, data.airports())
     with closing(_create(folder, "weather", WEATHER, use_wal=True)) as weather:
-        _insert(weather, "observations", 11, (each for each in data.observations() if each.time_hour < today))
+        weather.insert("observations", 11, (each for each in data.observations() if each.time_hour < today))
     return count(folder)
 
 
@@ -151,7 +174,7 @@ def count(folder: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for relation in relations:
         service, table = relation.split(".")
-        with closing(sqlite3.connect(folder / f"{service}.db")) as connection:
+        with closing(Connection(database_of(folder, service))) as connection:
             counts[relation] = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     return counts
 
@@ -187,18 +210,29 @@ def _owners(flights: Iterable[data.Flight]) -> dict[str, str]:
     return owners
 
 
-def _create(folder: Path, service: str, schema: str, *, use_wal: bool) -> sqlite3.Connection:
-    connection = sqlite3.connect(folder / f"{service}.db")
-    if use_wal:
-        connection.execute("PRAGMA journal_mode = wal")
-    connection.executescript(schema)
-    return connection
+def _create(folder: Path, service: str, schema: str, *, use_wal: bool) -> Connection:
+    """The service's database with its tables. Of SQLite the file is made as well."""
+    database = database_of(folder, service)
+    if is_postgres(database):
+        connection = Connection(database)
+        connection.execute(schema.replace(" WITHOUT ROWID", ""))
+        return connection
+    with closing(sqlite3.connect(database)) as made:
+        if use_wal:
+            made.execute("PRAGMA journal_mode = wal")
+        made.executescript(schema)
+    return Connection(database)
 
 
-def _insert(connection: sqlite3.Connection, table: str, width: int, rows: Iterable[Sequence[object]]) -> None:
-    """All rows in one transaction."""
-    with connection:
-        connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * width)})", rows)
+def _databases(options: argparse.Namespace) -> dict[str, str]:
+    """New databases for all on the server that the command line names, if it names one."""
+    if options.postgres is None:
+        return {}
+    from syncline.testing.postgres import Databases  # needs the driver, and nothing of the program
+
+    server = Databases(options.postgres)
+    with said_in_words():
+        return {name: server.create(f"flights_{name}") for name in PLACES["all"]}
 
 
 def main() -> int:
@@ -207,12 +241,14 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--days", type=int, default=data.DAYS, help="only the first N days of the year (default all)")
     parser.add_argument("--played", type=int, help="days that have happened already (default about half)")
+    parser.add_argument("--postgres", metavar="URL", help="make databases on this server, and not SQLite files")
     options = parser.parse_args()
     began = time.monotonic()
     try:
         slice_ = Slice(options.days, options.days // 2 if options.played is None else options.played)
-        counts = lay_out(options.folder, slice_)
-    except (data.DataMissing, FolderInUse, ValueError) as error:
+        refuse_used(options.folder)
+        counts = lay_out(options.folder, slice_, _databases(options))
+    except (data.DataMissing, DatabaseMissing, FolderInUse, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     rows = ", ".join(f"{number:,} {relation}" for relation, number in counts.items())

@@ -6,13 +6,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.maintenance.mirror_world import Table, define, number, one_of, table, view_of
+from tests.maintenance.mirror_world import Table, number, one_of, table, view_of
 
 from syncline.errors import NotReady
 from syncline.messages import Batch, Chunk, DeadLetter, Key, Position, Row, Token
+from syncline.read.definition import Definition, define_views
+from syncline.read.maintain.schema import catalog_of
 from syncline.read.reader import ReadResult, Wanted, read_view
+from syncline.stores.protocols import ReadStore
+from syncline.stores.roles import dialect_of, read_role
 from syncline.stores.sqlite.read import SQLiteReadStore
-from syncline.stores.sqlite.reader import SQLiteReader
+from syncline.stores.translation import adapted
+from syncline.testing.postgres import Databases
 
 HEADER = table("orders.header", [("id INTEGER NOT NULL", number(1, 9)), ("customer TEXT", one_of("a"))], ["id"])
 LINE = table(
@@ -23,7 +28,7 @@ LINE = table(
 STOCK = table("stock.item", [("sku TEXT NOT NULL", one_of("a")), ("shelf TEXT", one_of("a"))], ["sku"])
 TABLES = [HEADER, LINE, STOCK]
 VIEWS = {
-    "board": "-- key: id\nSELECT h.id, h.customer, sum(l.quantity) AS pieces FROM orders.header h "
+    "board": "-- key: id\nSELECT h.id, h.customer, CAST(sum(l.quantity) AS bigint) AS pieces FROM orders.header h "
     "LEFT JOIN orders.line l ON l.id = h.id GROUP BY h.id, h.customer",
     "shelves": "-- key: id, sku\nSELECT l.id, l.sku, i.shelf FROM orders.line l JOIN stock.item i ON i.sku = l.sku",
     "boards": "-- key: id\nSELECT id, pieces + 0 AS p FROM board",
@@ -35,12 +40,13 @@ ORDER_2 = frozenset({("orders.header", (2,)), ("orders.line", (2, "x"))})
 
 
 class Orders:
-    """A read store in a file, fed by hand."""
+    """A read store in a file, or in a database of PostgreSQL, fed by hand."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, database: str) -> None:
+        self.database, self.role = database, read_role(database)
+        self.relations = [adapted(each.relation, dialect_of(database)) for each in TABLES]
         self.at = {"orders": 1, "stock": 1}
-        self.store = SQLiteReadStore(str(path))
+        self.store = self.open()
         self.define(VIEWS)
         for service in self.at:
             self.store.start(service, Position("i", 1), 0.0)
@@ -51,9 +57,17 @@ class Orders:
             self.batch(service, live=self.store.loaded(service))
         self.build()
 
+    def open(self) -> ReadStore:
+        return self.role.open_store(self.database, "shop")
+
     def define(self, views: dict[str, str]) -> None:
-        definitions = define([view_of(name, text) for name, text in views.items()], TABLES)
-        self.store.define({"orders": "events", "stock": "triggers"}, definitions, [each.relation for each in TABLES])
+        self.store.define({"orders": "events", "stock": "triggers"}, self.compile(views), self.relations)
+
+    def compile(self, views: dict[str, str]) -> list[Definition]:
+        texts = [view_of(name, text) for name, text in views.items()]
+        made, refused = define_views(texts, catalog_of(self.relations, dialect_of(self.database)))
+        assert not refused, refused
+        return made
 
     def build(self) -> None:
         while self.store.build(1.0):
@@ -78,16 +92,24 @@ class Orders:
         self.batch("orders", parked=[DeadLetter("orders", "order-2", position, "Shipped", "KeyError: 'x'", since, keys)])
 
     def read(self, view: str, key: Sequence[object] | None = None, at_least: Token | None = None) -> ReadResult:
-        with closing(SQLiteReader(str(self.path))) as reader:
+        with closing(self.role.open_reader(self.database)) as reader:
             return read_view(reader, Wanted(view, key, at_least=at_least), is_followed=lambda: True)
 
 
 NEW, OLD = Token({"orders": Position("i", 2)}), Token({"orders": Position("i", 1)})
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def orders(request: pytest.FixtureRequest, tmp_path: Path, postgres: Databases) -> Iterator[Orders]:
+    found = Orders(str(tmp_path / "read.db") if request.param == "sqlite" else postgres.create("read"))
+    yield found
+    found.store.close()
+
+
 @pytest.fixture
-def orders(tmp_path: Path) -> Iterator[Orders]:
-    found = Orders(tmp_path / "read.db")
+def in_file(tmp_path: Path) -> Iterator[Orders]:
+    """One in a file, for faults of files."""
+    found = Orders(str(tmp_path / "read.db"))
     yield found
     found.store.close()
 
@@ -98,7 +120,7 @@ def test_a_stream_held_back_is_kept_with_its_event_error_time_and_rows(orders: O
     assert letter == DeadLetter("orders", "order-2", 7, "Shipped", "KeyError: 'x'", 5.0, ORDER_2)
     assert orders.store.dead_letters("stock") == []
     orders.store.close()
-    orders.store = SQLiteReadStore(str(orders.path))
+    orders.store = orders.open()
     assert orders.store.dead_letters("orders") == [letter]
 
 
@@ -146,8 +168,8 @@ def test_a_released_stream_leaves_nothing_marked(orders: Orders) -> None:
     result = orders.read("board")
     assert (result.marked, result.notes) == ((), ())
     assert orders.read("board", [2], NEW).rows == [(2, "ann", 5)]
-    with closing(sqlite3.connect(orders.path)) as connection:
-        assert connection.execute("SELECT count(*) FROM syncline_marked").fetchone() == (0,)
+    with closing(orders.role.open_reader(orders.database)) as reader:
+        assert reader.marked("board", [(2,)]) == ([False], False)
 
 
 def test_a_note_names_stream_position_event_and_error(orders: Orders) -> None:
@@ -199,31 +221,33 @@ def test_a_view_that_is_built_anew_is_marked_from_its_first_read_on(orders: Orde
     orders.store.rebuild("board")
     orders.build()
     assert orders.read("board").marked == orders.read("boards").marked == ((2,),)
-    orders.define({**VIEWS, "board": VIEWS["board"].replace("h.id, h.customer, sum", "h.id + 0 AS twin, h.id, h.customer, sum")})
+    wider = VIEWS["board"].replace("SELECT h.id,", "SELECT h.id + 0 AS twin, h.id,")
+    orders.define({**VIEWS, "board": wider})
     orders.build()
     assert orders.read("board").columns[0] == "twin"
     assert orders.read("board").marked == ((2,),)
 
 
-def test_a_batch_that_fails_leaves_letters_and_marks_as_they_were(orders: Orders) -> None:
-    orders.park()
+def test_a_batch_that_fails_leaves_letters_and_marks_as_they_were(in_file: Orders) -> None:
+    assert isinstance(in_file.store, SQLiteReadStore)
+    in_file.park()
     broken = Chunk(HEADER.relation, [(1, "ann", "one too many")])
-    before = orders.store.checkpoint("orders")
+    before = in_file.store.checkpoint("orders")
     assert before is not None
     batch = Batch("orders", before, [broken], Position("i", 9), 1.0, released=["order-2"])
     with pytest.raises(Exception, match="bindings"):
-        orders.store.apply(batch)
+        in_file.store.apply(batch)
     batch.chunks = []
-    orders.store._connection.execute(
+    in_file.store._connection.execute(
         "CREATE TEMP TRIGGER full BEFORE UPDATE ON syncline_feed BEGIN SELECT RAISE(ABORT, 'full'); END"
     )
     with pytest.raises(Exception, match="full"):
-        orders.store.apply(batch)
-    orders.store._connection.execute("DROP TRIGGER full")
-    assert [letter.stream for letter in orders.store.dead_letters("orders")] == ["order-2"]
-    assert orders.read("board").marked == ((2,),)
-    orders.batch("orders", (HEADER, [(2, "bob")], []))
-    assert orders.read("by_customer").marked == (("bob",),)
+        in_file.store.apply(batch)
+    in_file.store._connection.execute("DROP TRIGGER full")
+    assert [letter.stream for letter in in_file.store.dead_letters("orders")] == ["order-2"]
+    assert in_file.read("board").marked == ((2,),)
+    in_file.batch("orders", (HEADER, [(2, "bob")], []))
+    assert in_file.read("by_customer").marked == (("bob",),)
 
 
 def test_a_dropped_event_is_remembered_by_the_batch_that_goes_on_after_it(orders: Orders) -> None:
@@ -273,20 +297,19 @@ def test_another_history_of_the_log_brings_its_own_letters(orders: Orders) -> No
 
 def test_a_service_that_is_no_longer_configured_leaves_nothing_behind(orders: Orders) -> None:
     orders.park()
-    definitions = define([view_of("items", VIEWS["items"])], TABLES)
-    orders.store.define({"stock": "triggers"}, definitions, [STOCK.relation])
+    orders.store.define({"stock": "triggers"}, orders.compile({"items": VIEWS["items"]}), orders.relations[2:])
     orders.build()
-    with closing(SQLiteReader(str(orders.path))) as reader:
+    with closing(orders.role.open_reader(orders.database)) as reader:
         assert reader.dead_letters() == []
 
 
-def test_a_store_of_a_version_without_dead_letters_is_read_as_it_is_and_gets_the_tables_when_followed(orders: Orders) -> None:
-    orders.store.close()
-    with closing(sqlite3.connect(orders.path)) as connection:
+def test_a_store_of_a_version_without_dead_letters_is_read_as_it_is_and_gets_the_tables_when_followed(in_file: Orders) -> None:
+    in_file.store.close()
+    with closing(sqlite3.connect(in_file.database)) as connection:
         for name in ("dead_letter", "dropped", "marked"):
             connection.execute(f"DROP TABLE syncline_{name}")
-    assert orders.read("board").marked == ()
-    orders.store = SQLiteReadStore(str(orders.path))
-    orders.define(VIEWS)
-    orders.park()
-    assert orders.read("board").marked == ((2,),)
+    assert in_file.read("board").marked == ()
+    in_file.store = in_file.open()
+    in_file.define(VIEWS)
+    in_file.park()
+    assert in_file.read("board").marked == ((2,),)

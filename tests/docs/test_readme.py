@@ -11,10 +11,13 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from syncline.testing.postgres import PostgresServer, find_binaries
 
 ROOT = Path(__file__).parents[2]
 SET_UP_BLOCKS = 1
@@ -41,7 +44,10 @@ _MASKS = (
 _FILE = re.compile(r"# ([\w/]+\.py)\n")
 
 _REFERENCE = ROOT / "docs" / "reference"
+ON_POSTGRES = ROOT / "docs" / "how-to" / "run-on-postgresql.md"
+"""It makes roles, so it has a server of its own."""
 RUN = [*sorted((ROOT / "docs" / "how-to").glob("*.md")), _REFERENCE / "read-store.md", _REFERENCE / "python.md"]
+RUN.remove(ON_POSTGRES)
 
 
 def test_the_readme_does_what_it_says_in_an_empty_folder(tmp_path: Path) -> None:
@@ -59,6 +65,15 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
         for block in blocks_of(ROOT / "README.md")[:SET_UP_BLOCKS]:
             run_commands(block.commands, folder, tmp_path)
     check_page(page, folder, tmp_path)
+
+
+def test_the_page_about_postgres_does_what_it_says_on_a_new_server(tmp_path: Path) -> None:
+    server = PostgresServer()
+    place = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "postgres"}
+    try:
+        check_page(ON_POSTGRES, _folder(tmp_path), tmp_path, place)
+    finally:
+        server.stop()
 
 
 @dataclass(frozen=True)
@@ -96,12 +111,12 @@ def _as_commands(python: str) -> str:
     return f"mkdir -p \"$(dirname {file[1]})\"\ncat > {file[1]} <<'END OF PYTHON'\n{python}END OF PYTHON\n"
 
 
-def run_commands(commands: str, folder: Path, home: Path) -> str:
+def run_commands(commands: str, folder: Path, home: Path, server: Mapping[str, str] | None = None) -> str:
     """What the commands print, stdout and stderr as they come. Nothing that they started is left running."""
     process = subprocess.Popen(
         ["bash", "-c", commands],
         cwd=folder,
-        env=_environment(home),
+        env=_environment(home, server or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -124,17 +139,20 @@ def masked(output: str) -> str:
     return text.strip("\n")
 
 
-def check_page(page: Path, folder: Path, home: Path) -> None:
+def check_page(page: Path, folder: Path, home: Path, server: Mapping[str, str] | None = None) -> None:
     """Runs the page's blocks one after the other, and compares what each prints."""
     blocks = blocks_of(page)
     assert blocks, f"{page} shows nothing to run"
     for block in blocks:
-        printed = run_commands(block.commands, folder, home)
+        printed = run_commands(block.commands, folder, home, server)
         assert masked(printed) == masked(block.output), f"{page.name}, line {block.line}: printed\n{printed}"
 
 
-def _environment(home: Path) -> dict[str, str]:
-    """A stranger's environment: the programs of this interpreter first on the path, and the source if it is not installed."""
+def _environment(home: Path, server: Mapping[str, str]) -> dict[str, str]:
+    """A stranger's environment: the programs of this interpreter first on the path, and the source if it is not installed.
+
+    `server` says where PostgreSQL is; its programs are then on the path as well.
+    """
     programs = home / "bin"
     programs.mkdir(exist_ok=True)
     for name, arguments in (("syncline", "-m syncline"), ("python3", "")):
@@ -142,8 +160,10 @@ def _environment(home: Path) -> dict[str, str]:
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
         program.chmod(0o755)
     source = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    path = [str(programs), *([str(find_binaries().bin)] if server else []), os.environ.get("PATH", os.defpath)]
     return {
-        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        **server,
+        "PATH": os.pathsep.join(path),
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "PYTHONPATH": source,

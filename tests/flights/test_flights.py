@@ -1,33 +1,38 @@
 """The example on real data: the four services, their replayers, and the views that `syncline` keeps over them.
 
-Real processes, real command line. The oracle is SQLite: each view's own SELECT, run over the services' databases.
+Real processes, real command line, SQLite files.
 """
 
 import json
-import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "flights"
-SERVICES = ("operations", "fleet", "airports", "weather")
-VIEWS = sorted(path.stem for path in (EXAMPLE / "views").glob("*.sql"))
-DAYS, PLAYED = 4, 1
-TIMEOUT_S = 60.0
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(EXAMPLE)])}
-
-BOOKED = "SELECT sum(40 + flight_id * 7919 % 120) FROM flights WHERE flight < 10000"
+from tests.flights.project import (
+    BOOKED,
+    DAYS,
+    ENVIRONMENT,
+    EXAMPLE,
+    PLAYED,
+    SERVICES,
+    TIMEOUT_S,
+    VIEWS,
+    ask,
+    assert_exact,
+    following,
+    has_ended,
+    process,
+    python,
+    replayer,
+    syncline,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,71 +48,6 @@ def folder(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "project"))
 
 
-def python(program: str, *args: str) -> str:
-    """What an example's program prints."""
-    command = [sys.executable, str(EXAMPLE / program), *args]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=TIMEOUT_S).stdout
-
-
-def syncline(folder: Path, *args: str, status: int = 0) -> str:
-    """What a command prints; it must exit with `status`."""
-    command = [sys.executable, "-m", "syncline", *args, "--config", str(folder / "syncline.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=TIMEOUT_S, check=False)
-    assert done.returncode == status, f"{' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def ask(folder: Path, *args: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(syncline(folder, *args, "--json"))
-    return answer
-
-
-@contextmanager
-def process(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose output goes to `log`; asked to stop at the end, and killed if it does not."""
-    with log.open("wb") as output:
-        running = subprocess.Popen([sys.executable, *command], stdout=output, stderr=output, env=ENVIRONMENT)
-    try:
-        yield running
-    finally:
-        if running.poll() is None:
-            running.send_signal(signal.SIGINT)
-        try:
-            running.wait(TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
-
-
-@contextmanager
-def following(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`syncline run`, from when it is live until it has stopped; it must stop with status 0."""
-    log = folder / "run.log"
-    with process(log, "-m", "syncline", "run", "--config", str(folder / "syncline.toml")) as run:
-        wait_until(lambda: is_live(folder) or run.poll() is not None)
-        assert run.poll() is None, log.read_text()
-        yield run
-        assert run.poll() is None, log.read_text()
-    assert run.returncode == 0, log.read_text()
-
-
-def replayer(folder: Path, service: str, *args: str) -> list[str]:
-    return [str(EXAMPLE / "replay.py"), "--folder", str(folder), "--service", service, *args]
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
-    """Asks again and again; each question is a program or a query of its own, so no pause is needed between them."""
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, f"not so within {timeout_s:g} s"
-
-
-def is_live(folder: Path) -> bool:
-    status = ask(folder, "status")
-    states = [each["state"] for kind in ("feeds", "views") for each in status[kind]]
-    return bool(status["views"]) and set(states) == {"live"}
-
-
 def one(database: Path, sql: str, *values: object) -> Any:
     with closing(sqlite3.connect(database, timeout=30)) as connection:
         return connection.execute(sql, values).fetchone()[0]
@@ -119,14 +59,6 @@ def one_of_read_store(database: Path, sql: str) -> Any:
         return connection.execute(sql).fetchone()[0]
 
 
-def has_ended(running: "subprocess.Popen[bytes]", within_s: float = 0.02) -> bool:
-    try:
-        running.wait(within_s)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
 def write(database: Path, sql: str, *values: object) -> None:
     with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
         connection.execute(sql, values)
@@ -135,40 +67,6 @@ def write(database: Path, sql: str, *values: object) -> None:
 def contents(folder: Path, service: str) -> list[str]:
     with closing(sqlite3.connect(folder / f"{service}.db")) as connection:
         return list(connection.iterdump())
-
-
-def wanted(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of each view by its definition: its SELECT over the services' databases, attached under their names."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        for service in SERVICES:
-            connection.execute(f"ATTACH DATABASE ? AS {service}", (str(folder / f"{service}.db"),))
-        for view in VIEWS:
-            connection.execute(f"CREATE TEMP VIEW {view} AS {(folder / 'views' / f'{view}.sql').read_text()}")
-        return {view: ordered(connection.execute(f"SELECT * FROM {view}").fetchall()) for view in VIEWS}
-
-
-def kept(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of each view in the read store, by plain SQL."""
-    with closing(sqlite3.connect(f"{(folder / 'read.db').as_uri()}?mode=ro", uri=True)) as connection:
-        columns = {view: columns_of(folder, view) for view in VIEWS}
-        connection.execute("BEGIN")
-        return {view: ordered(connection.execute(f"SELECT {columns[view]} FROM {view}").fetchall()) for view in VIEWS}
-
-
-def columns_of(folder: Path, view: str) -> str:
-    names = ask(folder, "read", view, "--limit", "0")["columns"]
-    return ", ".join(names)
-
-
-def ordered(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return sorted(rows, key=repr)
-
-
-def assert_exact(folder: Path) -> None:
-    expected, found = wanted(folder), kept(folder)
-    for view in VIEWS:
-        assert found[view] == expected[view], view
-    assert all(expected.values()), "a view without a row proves nothing"
 
 
 # ---- the services and their replayers, which know nothing of Syncline ----
