@@ -58,8 +58,8 @@ def deltaflow_rates(ground: PostgresGround, *, quick: bool) -> tuple[list[Rates]
         return [], (f"deltaflow-pg 0.1.1 was not measured: {reason}.",)
     found = [_rates(ground, program, name, orders, batches) for name in _VIEWS]
     return found, (
-        f"deltaflow-pg on the same server, once each: {rows_held(orders):,} rows copied "
-        f"({_copied(WITHOUT_LINES, orders):,} without order lines),",
+        f"deltaflow-pg on the same server, once each: {rows_held(orders):,} rows copied (without order lines "
+        f"{_copied(WITHOUT_LINES, orders):,}),",
         f"then {batches * min(_BATCH, orders):,} changes, the writer's time included.",
     )
 

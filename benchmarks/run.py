@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ def main() -> int:
         for name in options.names or known:
             print(str(importlib.import_module(name).__doc__).strip().partition("\n")[0])
         return 0
+    # Ended by a signal, it still stops the server and the programs that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with open_ground(is_postgres=options.postgres) as ground:
         return _run(ground, options.names or known, as_json=options.json, quick=options.quick)
 

@@ -254,7 +254,7 @@ def test_whoever_moves_nothing_but_numbers_is_followed_at_a_measured_pace(owner:
 def test_a_table_that_is_locked_is_waited_for_and_then_told(
     database: str, owner: Connection, follower: PostgresFollower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("syncline.stores.postgres.triggers.LOCK_GRACE_S", 0.2)
+    monkeypatch.setattr("syncline.stores.postgres.reach.LOCK_GRACE_S", 0.2)
     feed = follower.feed
     assert feed is not None and follower.applied is not None
     owner.execute("UPDATE t SET a = 'y'")

@@ -108,10 +108,11 @@ def select_work(numbers: Sequence[int]) -> str:
 
 
 def select_is_marked(numbers: Sequence[int]) -> str:
-    """Whether anything was marked since a position, with the snapshot in which that was so."""
+    """Whether anything was marked since a position, or marks were given up, with the snapshot in which that was so."""
     exists = (f"EXISTS (SELECT FROM {each} WHERE {UNSEEN})" for each in (*map(mark_table, numbers), "syncline.truncation"))
+    is_kept = "EXISTS (SELECT FROM syncline.consumer WHERE consumer = %(consumer)s AND NOT expired)"
     return (
-        f"SELECT {' OR '.join(exists)}, pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1, "
+        f"SELECT {' OR '.join(exists)} OR NOT {is_kept}, pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1, "
         "ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot())::text::bigint)"
     )
 

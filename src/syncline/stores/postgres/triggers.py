@@ -18,29 +18,24 @@ back, or is a standby that had not come so far: its history gets another name, a
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from psycopg import errors
-
-from syncline.errors import SourceChanged, StoreError, Unavailable
+from syncline.errors import SourceChanged
 from syncline.messages import Batch, Chunk, Key, Position, Relation, Row
 from syncline.move.feed import Held, in_pages
 from syncline.stores.postgres import marks
 from syncline.stores.postgres.compare import differences, pages, refuse_not_a_number
-from syncline.stores.postgres.connection import Connection, connect, shown, translated
+from syncline.stores.postgres.connection import translated
 from syncline.stores.postgres.install import SQL, Standing, cluster, install, is_installed, lost, refuse, standing
+from syncline.stores.postgres.reach import Reach
 from syncline.stores.postgres.source import Table, columns_of, estimated_rows, scan, table_of
 from syncline.stores.postgres.values import as_parameter
 
 SCAN_ROWS = 2_000
 MARKED_KEYS = 1_000
 FETCHED_AT_ONCE = 4_000
-READ_WAIT_MS = 20
 WRITE_WAIT_MS = 200
 INSTALL_WAIT_MS = 1_000
-LOCK_GRACE_S = 1.0
-"""How long a table may be locked by its owner before that is told as a failure."""
 ADVANCE_S, ADVANCE_MOST_S = 0.05, 1.0
 """How seldom a position is moved by transactions that concern no followed table: at once after marks were read, then after the
 first of these pauses, each time twice as long, up to the second. A cluster may be busy, with the read store itself for one."""
@@ -86,9 +81,10 @@ class TriggerFeed:
         self.service = service
         self.activity = ""
         self.complaint = ""
-        self._database, self._consumer, self._read_store = database, consumer, read_store
+        self._consumer, self._read_store = consumer, read_store
         self._held, self._dialect, self._is_new = held, dialect, is_new
-        self._connection = connect(database)
+        self._reach = Reach(service, database)
+        self._connection = self._reach.connection
         self._tables: dict[str, Table] = {}
         self._numbers: dict[str, int] = {}
         self._followed: Mapping[str, Standing] = {}
@@ -99,46 +95,45 @@ class TriggerFeed:
         self._to_forget: set[int] = set()
         self._advanced_at = self._expired_at = time.monotonic()
         self._advances = 0
-        self._locked_since: float | None = None
 
     # -- Feed ----------------------------------------------------------------------------------------------------------
 
     def follow(self, relations: Sequence[Relation]) -> None:
-        with self._writing(INSTALL_WAIT_MS):
+        with self._reach.writing(INSTALL_WAIT_MS):
             if not is_installed(self._connection):
-                refuse(self._connection, self._database)
+                refuse(self._connection, self._reach.database)
             self._install([table_of(self._connection, relation) for relation in relations])
         self._is_wanted = True
 
     def start(self) -> Position:
-        with self._writing(WRITE_WAIT_MS):
+        with self._reach.writing(WRITE_WAIT_MS):
             proof = _new_proof()
             self._connection.execute(SQL["insert_reading"], {"consumer": self._consumer, "proof": proof})
         at = self.head()
         return Position(at.incarnation, at.n, proof, at.open)
 
     def read(self, after: Position) -> Batch | None:
-        self._ready()
+        self._reach.ready()
         read = self._proven(after) if not self._is_continued else after
-        if not self._begin():
+        if not self._reach.begin([table.name for table in self._tables.values()]):
             return None
         try:
-            with translated(self._database):
+            with self._reach.errors():
                 found = self._look(after, read)
                 if found is None:
-                    self._rollback()
+                    self._reach.rollback()
                     self._renew(after)
                     return None
                 position, now, works = found
                 if position.proof == after.proof:
-                    self._rollback()
+                    self._reach.rollback()
                     self._saw(position)
                     return Batch(self.service, after, (), position, now)
         except _TriggersLost:
             self.follow([table.relation for table in self._tables.values()])
             return None
         except BaseException:
-            self._rollback()
+            self._reach.rollback()
             raise
         batch = Batch(self.service, after, ())
         batch.chunks = self._chunks(batch, read, position, now, works)
@@ -152,7 +147,7 @@ class TriggerFeed:
         """Forgets the marks that every read store has read durably. What is marked meanwhile stays, whatever its number."""
         if not self._to_forget:
             return False
-        with self._writing(WRITE_WAIT_MS):
+        with self._reach.writing(WRITE_WAIT_MS):
             run = self._connection.execute
             run(SQL["acknowledge"], {"snapshot": marks.as_snapshot(position), "consumer": self._consumer})
             run(SQL["delete_readings"], {"proof": position.proof, "consumer": self._consumer})
@@ -170,14 +165,11 @@ class TriggerFeed:
         return False
 
     def head(self) -> Position:
-        self._ready()
-        try:
-            with translated(self._database):
-                found = self._connection.execute(SQL["select_place"]).fetchone()
-        except StoreError as error:
-            raise self._removed(error) from error
+        connection = self._reach.ready()
+        with self._reach.errors():
+            found = connection.execute(SQL["select_place"]).fetchone()
         if found is None:
-            raise self._removed()
+            raise self._reach.removed()
         incarnation, n, open_ = found
         return Position(incarnation, n, 0, _numbers(open_))
 
@@ -185,12 +177,9 @@ class TriggerFeed:
         now = time.monotonic()
         if self._is_wanted or self._seen is None:
             return True
-        self._ready()
-        try:
-            with translated(self._database):
-                found = self._connection.execute(self._probe, marks.unseen(self._seen)).fetchone()
-        except StoreError as error:
-            raise self._removed(error) from error
+        connection, values = self._reach.ready(), {**marks.unseen(self._seen), "consumer": self._consumer}
+        with self._reach.errors():
+            found = connection.execute(self._probe, values).fetchone()
         assert found is not None
         is_marked, n, open_ = found
         if is_marked:
@@ -201,14 +190,14 @@ class TriggerFeed:
         return is_moved and now - self._advanced_at >= pause
 
     def total(self, relation: Relation) -> int | None:
-        self._ready()
-        with translated(self._database):
+        self._reach.ready()
+        with translated(self._reach.database):
             return estimated_rows(self._connection, self._tables[relation.table].oid)
 
     def scan(self, relation: Relation, after: Key | None, budget_s: float) -> tuple[list[Row], bool]:
-        self._ready()
+        self._reach.ready()
         table, rows, until = self._tables[relation.table], list[Row](), time.monotonic() + budget_s
-        with translated(self._database):
+        with translated(self._reach.database):
             while True:
                 page = scan(self._connection, table, after, SCAN_ROWS)
                 refuse_not_a_number(table, page, self._dialect)
@@ -220,13 +209,13 @@ class TriggerFeed:
     def mark(self, relation: Relation, keys: Sequence[Key]) -> None:
         table, number = self._tables[relation.table], self._numbers[relation.table]
         for page in in_pages(keys, MARKED_KEYS):
-            with self._writing(WRITE_WAIT_MS):
+            with self._reach.writing(WRITE_WAIT_MS):
                 values = [as_parameter(value) for column in zip(*page, strict=True) for value in column]
                 self._connection.execute(marks.insert_marks(table, number, len(page)), values)
         self._is_wanted = True
 
     def close(self) -> None:
-        self._connection.close()
+        self._reach.close()
 
     # -- installing ------------------------------------------------------------------------------------------------------
 
@@ -239,7 +228,7 @@ class TriggerFeed:
 
     def _renew(self, after: Position) -> None:
         """Makes the next batch compare everything that is held, under another name of the history but if only we are behind."""
-        with self._writing(INSTALL_WAIT_MS):
+        with self._reach.writing(INSTALL_WAIT_MS):
             run = self._connection.execute
             self._install([table_of(self._connection, table.relation) for table in self._tables.values()])
             ((_, incarnation, known),) = run(SQL["select_source"]).fetchall()
@@ -253,40 +242,12 @@ class TriggerFeed:
 
     # -- one batch -------------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> bool:
-        """Begins to read: locks first, then the snapshot. False where a table is locked by someone who changes it just now."""
-        names = ", ".join(table.name for table in self._tables.values())
-        try:
-            self._connection.execute(
-                f"BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {READ_WAIT_MS}; "
-                "SET LOCAL synchronous_commit = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
-                "SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan; "
-                + (f"LOCK TABLE {names} IN ACCESS SHARE MODE; " if names else "")
-                + "SET LOCAL lock_timeout = 0"
-            )
-        except errors.LockNotAvailable as error:
-            self._rollback()
-            now = time.monotonic()
-            self._locked_since = self._locked_since or now
-            if now - self._locked_since > LOCK_GRACE_S:
-                raise self._locked() from error
-            return False
-        except errors.UndefinedTable as error:
-            self._rollback()
-            raise SourceChanged(f"a table of '{self.service}' is gone: {error.diag.message_primary}") from error
-        except errors.Error as error:
-            self._rollback()
-            with translated(self._database):
-                raise error
-        self._locked_since = None
-        return True
-
     def _proven(self, after: Position) -> Position:
         """The position that the database knows to have been read; `after` may be beyond, by transactions of no table of ours.
 
         Over another connection nothing else counts: a server that crashed since may have given their numbers to others.
         """
-        with translated(self._database):
+        with translated(self._reach.database):
             if not is_installed(self._connection):
                 return after
             found = self._connection.execute(SQL["select_proven"], {"consumer": self._consumer, "proof": after.proof}).fetchone()
@@ -295,18 +256,15 @@ class TriggerFeed:
     def _look(self, after: Position, read: Position) -> tuple[Position, float, list[Work]] | None:
         """Where this snapshot is, its time, and what there is to read since `read`; None where `after` cannot be continued."""
         run, tables = self._connection.execute, list(self._tables.values())
-        try:
-            with self._connection.pipeline():
-                place = run(SQL["select_reading"], {"consumer": self._consumer, "proof": after.proof})
-                here = run(SQL["select_cluster"])
-                follows = run(SQL["select_follows"], {"consumer": self._consumer})
-                marked = run(marks.select_work(list(self._numbers.values())), marks.unseen(read)) if tables else None
-                stands = standing(self._connection, tables)
-        except (errors.UndefinedTable, errors.UndefinedFunction, errors.InvalidSchemaName) as error:
-            raise self._removed(error) from error
+        with self._connection.pipeline():
+            place = run(SQL["select_reading"], {"consumer": self._consumer, "proof": after.proof})
+            here = run(SQL["select_cluster"])
+            follows = run(SQL["select_follows"], {"consumer": self._consumer})
+            marked = run(marks.select_work(list(self._numbers.values())), marks.unseen(read)) if tables else None
+            stands = standing(self._connection, tables)
         found = place.fetchone()
         if found is None or found[2] is None:
-            raise self._removed()
+            raise self._reach.removed()
         incarnation, known, is_expired, is_proven, n, open_, now = found
         is_same = incarnation == after.incarnation
         if is_expired or (known,) != here.fetchone() or (is_same and (not is_proven or after.n > n)):
@@ -342,7 +300,7 @@ class TriggerFeed:
 
     def _chunks(self, batch: Batch, read: Position, position: Position, now: float, works: Sequence[Work]) -> Iterator[Chunk]:
         try:
-            with translated(self._database):
+            with translated(self._reach.database):
                 for work in works:
                     if work.added is None:
                         self.activity = f"comparing {work.table.relation.name}"
@@ -358,7 +316,7 @@ class TriggerFeed:
                     self._connection.execute(SQL["insert_reading"], {"consumer": self._consumer, "proof": position.proof})
                     self._connection.execute("COMMIT")
         except BaseException:
-            self._rollback()
+            self._reach.rollback()
             raise
         self.activity = ""
         self._to_forget.update(work.number for work in works)
@@ -398,48 +356,6 @@ class TriggerFeed:
                 )
                 if self._connection.execute(count, (acknowledged,)).fetchone() is not None:
                     self._connection.execute(SQL["expire_consumer"], {"consumer": consumer})
-
-    # -- the connection --------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _writing(self, wait_ms: int) -> Iterator[Connection]:
-        """A write transaction that waits for locks no longer than that. Raises Unavailable: try again later."""
-        self._ready()
-        try:
-            with translated(self._database), self._connection.transaction():
-                self._connection.execute(f"SET LOCAL lock_timeout = {wait_ms}")
-                yield self._connection
-        except Unavailable as error:
-            if isinstance(error.__cause__, errors.LockNotAvailable):
-                raise self._locked() from error.__cause__
-            raise
-
-    def _locked(self) -> Unavailable:
-        return Unavailable(
-            f"{shown(self._database)}: a table of '{self.service}' is locked by another transaction that goes on; it is waited "
-            "for, and tried again"
-        )
-
-    def _removed(self, error: Exception | None = None) -> Exception:
-        """What to raise where the program's tables are not there, or do not know this read store."""
-        cause = error.__cause__ if isinstance(error, StoreError) else error
-        if cause is not None and not isinstance(
-            cause, errors.UndefinedTable | errors.UndefinedFunction | errors.InvalidSchemaName
-        ):
-            assert error is not None
-            return error
-        return SourceChanged(f"the capture of '{self.service}' was removed from its database; it is installed again")
-
-    def _ready(self) -> None:
-        """Ends what is left of a batch that was not read to its end. Raises Unavailable where the connection is gone."""
-        if self._connection.closed:
-            raise Unavailable(f"the connection to {shown(self._database)} was cut; it is opened again")
-        self._rollback()
-
-    def _rollback(self) -> None:
-        if not self._connection.closed and self._connection.info.transaction_status != 0:
-            with translated(self._database):
-                self._connection.execute("ROLLBACK")
 
 
 def _new_proof() -> int:
