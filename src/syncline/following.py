@@ -43,25 +43,26 @@ class Follower:
         self._store = read_role(model.database)
         self._services = services
         self._wake = wake
+        self._has_run = False
 
     def run(self, stop: threading.Event, on_progress: OnProgress, on_event: OnEvent) -> None:
         """The relay, again and again until `stop`: after a fault of the store it is opened anew."""
         model, lease = self.model, self._store.lease(self.model.database)
-        has_run, last_error = False, ""
+        self._has_run, last_error = False, ""
         try:
             while not stop.is_set():
-                if not self._stand_by(lease, stop, on_event):
-                    return
                 try:
+                    if not self._stand_by(lease, stop, on_event):
+                        return
                     with self.opened(on_progress, on_event) as (relay, attendant):
-                        has_run = True
+                        self._has_run = True
                         relay.run(stop, wake=self._wake, between=attendant.attend)
                 except Fenced as error:
                     on_event(f"{model.name}: {error}")
                     lease.release()
                     stop.wait(RETRY_S)
                 except StoreError as error:
-                    if not has_run:
+                    if not self._has_run:
                         raise
                     if str(error) != last_error:
                         on_event(f"{model.name}: {error}; trying again")
@@ -234,7 +235,7 @@ class Follower:
             if not is_told:
                 shown = without_password(model.database)
                 on_event(f"{model.name}: another relay follows into '{shown}'; standing by, to take over when it ends")
-                is_told = True
+                is_told = self._has_run = True  # the store is there: a fault from now on passes
             if stop.wait(STAND_BY_S):
                 return False
         return True

@@ -1,9 +1,10 @@
 """Where things are stored and how changes leave a service: placements as plain values, written in one file of an application."""
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,11 @@ def postgres_url_fault(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         name, _ = parts.path.lstrip("/"), parts.port
-    except ValueError as error:
-        return f"'{shown}' is not a URL ({error}); write for example postgresql://role@host:5432/orders"
+    except ValueError:
+        return (
+            f"'{shown}' is not a URL; what is special in a role or a password is written percent-encoded: %2F for /, %23 for #, "
+            "%3F for ?, %40 for @, %3A for :; for example postgresql://role@host:5432/orders"
+        )
     if not name or "/" in name:
         return f"'{shown}' names no database; write it after the host: postgresql://role@host:5432/orders"
     return None
@@ -106,13 +110,9 @@ def postgres_url(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A database's name as it may be shown; the path of a file is shown as it is."""
-    if "://" not in url:
-        return url
-    parts = urlsplit(url)
-    role, at, place = parts.netloc.rpartition("@")
-    kept = [each for each in parts.query.split("&") if not each.lower().startswith(("password=", "sslpassword="))]
-    return urlunsplit(parts._replace(netloc=f"{role.partition(':')[0]}{at}{place}", query="&".join(kept)))
+    """A database's name as it may be shown, however it is written: no password, nor what may be a part of one."""
+    masked = re.sub(r"(://[^:/@\s]*):.*@", r"\1@", url, flags=re.DOTALL) if "://" in url else url
+    return re.sub(r"((?:ssl)?password=)[^&\s]*", r"\1…", masked, flags=re.IGNORECASE)
 
 
 def is_postgres(database: str) -> bool:

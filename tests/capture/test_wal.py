@@ -354,6 +354,7 @@ def test_a_server_killed_and_started_again_is_followed_on(tmp_path: Path) -> Non
         server.stop()
 
 
+@pytest.mark.long
 def test_a_server_put_back_to_an_older_copy_of_its_files_is_noticed(tmp_path: Path) -> None:
     """The copy is behind what was applied, and goes on otherwise than it did."""
     server = PostgresServer(is_durable=True)

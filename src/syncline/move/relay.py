@@ -242,6 +242,8 @@ class Relay:
         except Fenced:
             raise
         except (StoreError, InvalidDefinition) as error:
+            if self.store.is_cut:
+                raise Unavailable(f"the connection to the read store was cut: {error}") from error
             _close(following)
             if isinstance(error, SourceChanged | InvalidDefinition):
                 following.described = None
@@ -342,6 +344,8 @@ class Relay:
         except Fenced:
             raise
         except StoreError as error:
+            if self.store.is_cut:
+                raise
             if str(error) != str(self.build_error):
                 self._say(f"a view cannot be built now: {error}")
             self.build_error, self._build_at = error, time.monotonic() + BUILD_PAUSE_S

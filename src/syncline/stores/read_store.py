@@ -45,6 +45,10 @@ class StoredReadModel:
     def dialect(self) -> str:
         return self._database.dialect
 
+    @property
+    def is_cut(self) -> bool:
+        return self._database.is_cut
+
     # -- life --------------------------------------------------------------------------------------------------------
 
     def take_over(self, holder: str) -> None:

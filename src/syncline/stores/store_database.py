@@ -51,6 +51,11 @@ class StoreDatabase(Protocol):
     @property
     def builds(self) -> Builds: ...
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the connection is gone for good: the store must be opened anew."""
+        ...
+
     def run(self, statement: str, /, **values: object) -> Found: ...
 
     def translated(self) -> AbstractContextManager[None]:

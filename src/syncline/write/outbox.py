@@ -62,8 +62,8 @@ class Outbox:
         """Records one event in the transaction that is open on `connection`. Commits nothing: it is there if the caller commits.
 
         `connection` is a sqlite3 or psycopg connection, a SQLAlchemy Session or Connection, Django's connection, or the `tx` of a
-        table service's handler. Raises InvalidEvent for an event that could not be read back, StoreError when no transaction is open
-        or the log's tables are missing, and what the connection itself raises.
+        table service's handler. Raises InvalidEvent for an event that could not be read back, StoreError when no transaction is
+        open or the log's tables are missing, and what the connection itself raises.
         """
         self.record_all(
             connection,

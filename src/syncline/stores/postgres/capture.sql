@@ -59,8 +59,11 @@ CREATE TABLE IF NOT EXISTS syncline.truncation (
 SELECT pg_advisory_xact_lock(7306086956)
 
 -- select_installed --
--- Whether the program's tables are here.
-SELECT to_regclass('syncline.source') IS NOT NULL AND to_regclass('syncline.captured_table') IS NOT NULL
+-- How many of the program's tables are here.
+SELECT count(*)
+  FROM pg_class AS c
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE n.nspname = 'syncline' AND c.relkind = 'r' AND c.relname = ANY (:names::text[])
 
 -- select_rights --
 -- Whether the role may make the program's tables: in the schema that is there, or by making one; and whether this is a standby.

@@ -67,8 +67,14 @@ def connect(
     """
     words = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, **(settings or {})}.items())
     parameters = {"application_name": "syncline", "connect_timeout": CONNECT_TIMEOUT_S, **_KEEPALIVES, **options}
-    with translated(database):
+    try:
         info = make_conninfo(database, **parameters, options=words, client_encoding="UTF8")
+    except psycopg.ProgrammingError:  # whose text may hold a part of the password
+        raise StoreError(
+            f"{shown(database)} is not a URL that the driver can read; correct it in the configuration: what is special in a "
+            "role or a password is written percent-encoded (%40 for @, %2F for /, %25 for %, %20 for a space)"
+        ) from None
+    with translated(database):
         connection = psycopg.connect(info, autocommit=autocommit, context=_Travelling() if is_travel else None)
     if connection.info.server_version // 10_000 < OLDEST_SERVER:
         found = connection.info.parameter_status("server_version")

@@ -65,8 +65,8 @@ class Standing:
 
 
 def is_installed(connection: Connection) -> bool:
-    """Whether the database holds the program's tables."""
-    return bool(connection.execute(SQL["select_installed"]).fetchone() == (True,))
+    """Whether the database holds all of the program's tables."""
+    return _own_tables(connection) == len(_OWN_TABLES)
 
 
 def refuse(connection: Connection, database: str) -> None:
@@ -122,8 +122,7 @@ def prepare(connection: Connection) -> None:
     if not is_installed(connection):
         if connection.execute("SELECT to_regnamespace('syncline') IS NULL").fetchone() == (True,):
             connection.execute("CREATE SCHEMA syncline")
-        for name in _OWN_TABLES:
-            connection.execute(SQL[f"create_{name}"])
+        _create_tables(connection)
     connection.execute(SQL["insert_source"], {"format": FORMAT, "cluster": cluster(connection)})
     (found,) = connection.execute(SQL["select_source"]).fetchall()
     if found[0] != FORMAT:
@@ -199,9 +198,10 @@ def lost(number: int, found: Standing, functions: str) -> bool:
 
 def uninstall(connection: Connection, named: Collection[str] | None) -> list[str]:
     """Removes what was put there, for the read store with one of these names, or for all. Returns what was removed."""
-    if not is_installed(connection):
+    if _own_tables(connection) == 0:
         return []
     connection.execute(SQL["lock_install"])
+    _create_tables(connection)  # those that somebody dropped
     consumers = connection.execute(SQL["select_consumers"]).fetchall()
     mine = [consumer for consumer, name in consumers if named is None or consumer in named or name in named]
     if named is not None and not mine:
@@ -218,6 +218,17 @@ def uninstall(connection: Connection, named: Collection[str] | None) -> list[str
             connection.execute("DROP SCHEMA syncline")
             removed.append("schema syncline")
     return removed
+
+
+def _own_tables(connection: Connection) -> int:
+    """How many of the program's tables are here."""
+    ((count,),) = connection.execute(SQL["select_installed"], {"names": list(_OWN_TABLES)}).fetchall()
+    return int(count)
+
+
+def _create_tables(connection: Connection) -> None:
+    for name in _OWN_TABLES:
+        connection.execute(SQL[f"create_{name}"])
 
 
 def _capture(connection: Connection, table: Table) -> int:

@@ -68,6 +68,10 @@ class PostgresDatabase:
     def translated(self) -> AbstractContextManager[None]:
         return translated(self._url)
 
+    @property
+    def is_cut(self) -> bool:
+        return bool(self.connection.closed)
+
     @contextmanager
     def transaction(self, epoch: int | None) -> Iterator[bool]:
         """The row of the epoch stays locked until it ends."""

@@ -26,6 +26,7 @@ class SQLiteDatabase:
     """The file of one read store. One thread owns it."""
 
     dialect = "sqlite"
+    is_cut = False  # a file's connection is never cut
 
     def __init__(self, path: str) -> None:
         self.path = path
