@@ -239,3 +239,46 @@ def test_uninstall_takes_out_everything_for_one_read_store_or_for_all(database: 
     assert source_role.uninstall(service(database), None)[-1] == "schema syncline"
     assert owner.execute(count).fetchone() == (0,)
     assert source_role.uninstall(service(database), None) == []
+
+
+@pytest.mark.parametrize("capture", ["triggers", "polling"])
+def test_rows_that_a_policy_hides_are_an_error_not_rows_that_are_gone(
+    owner: Connection, role: str, database: str, tmp_path: Path, capture: str
+) -> None:
+    owner.execute(
+        f"""CREATE TABLE account (id int PRIMARY KEY, cents int);
+            INSERT INTO account SELECT n, 1 FROM generate_series(1, 9) AS n;
+            GRANT SELECT, TRIGGER ON account TO {role}; GRANT USAGE ON SCHEMA public TO {role};
+            GRANT CREATE ON DATABASE {owner.info.dbname} TO {role}"""
+    )
+    follower = PostgresFollower(url_of(database, role), tmp_path / "read.db", capture)
+    try:
+        follower.catch_up()
+        owner.execute("ALTER TABLE account ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON account USING (id < 5)")
+        owner.execute("UPDATE account SET cents = 2")
+        with pytest.raises(StoreError, match="row security|row-level security"):
+            follower.catch_up()
+        assert len(follower.held("account")) == 9
+    finally:
+        follower.close()
+
+
+def test_a_cast_that_the_owner_of_a_type_made_is_not_run_with_the_rights_of_the_capture(
+    owner: Connection, database: str, tmp_path: Path
+) -> None:
+    owner.execute(
+        """CREATE TYPE mood AS ENUM ('glad', 'sad'); CREATE TABLE ran (as_role text);
+           CREATE FUNCTION evil(mood) RETURNS text LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN 'evil'; END $$;
+           CREATE CAST (mood AS text) WITH FUNCTION evil(mood);
+           CREATE TABLE day (m mood PRIMARY KEY, n int)"""
+    )
+    follower = PostgresFollower(database, tmp_path / "read.db", "triggers")
+    try:
+        follower.catch_up()
+        owner.execute("INSERT INTO day VALUES ('glad', 1), ('sad', 2)")
+        follower.catch_up()
+        assert sorted(follower.held("day")) == [("glad", 1), ("sad", 2)]
+        assert owner.execute("SELECT count(*) FROM ran").fetchone() == (0,)
+    finally:
+        follower.close()

@@ -10,6 +10,9 @@ from syncline.testing.conformance import Subject, log, offers_what_is_required, 
 from syncline.testing.conformance.conditions import *  # noqa: F403
 from syncline.testing.postgres import Databases
 
+pytestmark = pytest.mark.long
+"""What is tested is tested without the index, too, and SQLite's always run."""
+
 __all__ = ["log", "offers_what_is_required", "open_log"]
 
 

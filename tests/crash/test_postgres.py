@@ -145,7 +145,7 @@ def test_the_total_is_right_in_every_state_while_relays_and_connections_are_kill
     tmp_path: Path, postgres: Databases, captures: tuple[str, str]
 ) -> None:
     with opened(tmp_path, postgres, captures) as branch:
-        follow(branch, 1, 8, None)
+        follow(branch, 1, 6, None)
 
 
 @pytest.mark.long

@@ -108,7 +108,7 @@ def test_the_same_changes_are_played_on_either_kind_of_database(make: Make, in_f
         assert on_postgres == on_sqlite, service
 
 
-@pytest.mark.parametrize("places", PLACES)
+@pytest.mark.parametrize("places", ["all", pytest.param("sources", marks=pytest.mark.long), "read"])
 def test_views_are_exact_wherever_the_databases_are(make: Make, places: str) -> None:
     folder = make(places)
     syncline(folder, "sync", "--once")

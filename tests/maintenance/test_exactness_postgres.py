@@ -14,7 +14,7 @@ from syncline.read.maintain.schema import catalog_of
 from syncline.read.view import parse_view
 from syncline.testing.postgres import Databases
 
-SEEDS, BATCHES, VIEWS = 15, 6, 4
+SEEDS, BATCHES, VIEWS = 6, 6, 4
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

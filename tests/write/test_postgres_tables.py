@@ -268,6 +268,16 @@ def test_a_row_that_another_program_holds_fails_the_group_in_time(url: str, monk
     assert balances(url) == {"a": 7}
 
 
+@pytest.mark.parametrize(
+    "sql", ["SET search_path = nowhere", "SELECT set_config('synchronous_commit', 'off', false)", "SET statement_timeout = 1"]
+)
+def test_what_a_handler_sets_is_set_for_its_own_command_alone(bank: PostgresTables, sql: str) -> None:
+    assert isinstance(run(bank, lambda tx, _: open_account(tx, "ada")), Done)
+    assert isinstance(run(bank, lambda tx, _: tx.query(sql)), Done)
+    assert isinstance(run(bank, lambda tx, _: add(tx, "ada")), Done)
+    assert given(bank, lambda tx, _: tx.query("SHOW synchronous_commit")) == [{"synchronous_commit": "on"}]
+
+
 def test_commits_wait_for_the_disk_whatever_the_database_says(bank: PostgresTables) -> None:
     assert given(bank, lambda tx, _: tx.query("SHOW synchronous_commit")) == [{"synchronous_commit": "on"}]
 

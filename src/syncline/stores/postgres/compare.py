@@ -12,7 +12,7 @@ from syncline.messages import Chunk, Key, Row
 from syncline.move.feed import Held, key_of
 from syncline.stores.postgres.connection import Connection, quoted
 from syncline.stores.postgres.mirror import is_text
-from syncline.stores.postgres.source import Table, columns_of
+from syncline.stores.postgres.source import Table, columns_of, printed
 
 FETCH_ROWS = 2_000
 _FLOATS = ("real", "double precision")
@@ -79,12 +79,10 @@ def _ordered(column: str, declared: str, dialect: str) -> str:
     if declared in _ORDERED_ALIKE:
         return column
     if dialect == "sqlite":
-        # Written out as it travels: a cast to text would cut the spaces off that fill a character(n).
-        text = f"textin(bpcharout({column}))" if declared.startswith("character(") else f"{column}::text"
-        return f'{text} COLLATE "C"'
+        return f'{printed(column)} COLLATE "C"'
     if declared.startswith("character("):
         return f'{column} COLLATE "C"'
-    return f'{column}::text COLLATE "C"' if is_text(declared) else column
+    return f'{printed(column)} COLLATE "C"' if is_text(declared) else column
 
 
 def _exactly(table: Table) -> Callable[[Row], object]:

@@ -5,6 +5,7 @@ A value travels as int, float, bool, str or bytes where PostgreSQL's type is one
 it otherwise (numeric, dates and times, uuid, json, arrays, …), which it also reads: nothing is rounded or respelled.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ TRANSIENT = (
     errors.ReadOnlySqlTransaction,  # a standby that may be promoted
 )
 
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # who wants the driver's log adds a handler of their own
+
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -46,6 +49,7 @@ _SETTINGS: Mapping[str, str] = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_deferrable": "off",
+    "row_security": "off",  # rows that a policy hides are an error, not rows that are gone
 }
 _TRAVEL_AS_THEY_ARE = ("bool", "int2", "int4", "int8", "oid", "float4", "float8", "bytea")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")

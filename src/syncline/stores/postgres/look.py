@@ -12,6 +12,8 @@ from syncline.stores.postgres.install import SQL, is_installed
 from syncline.stores.postgres.source import Table, lookup, scan, table_of
 
 SCAN_ROWS = 2_000
+LOCK_WAIT_MS = 10_000
+"""How long whoever verifies waits for a table that someone changes."""
 
 
 class _Look:
@@ -19,7 +21,7 @@ class _Look:
 
     def __init__(self, database: str) -> None:
         self.database = database
-        self.connection = connect(database, settings={"default_transaction_read_only": "on"})
+        self.connection = connect(database, settings={"default_transaction_read_only": "on", "lock_timeout": str(LOCK_WAIT_MS)})
         self._tables: dict[str, Table] = {}
 
     def scan(self, relation: Relation, after: Key | None, budget_s: float) -> tuple[list[Row], bool]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from syncline.messages import Position
 from syncline.stores.postgres.connection import quoted
-from syncline.stores.postgres.source import Table, columns_of
+from syncline.stores.postgres.source import Table, columns_of, printed
 from syncline.stores.postgres.values import escaped
 
 EVENTS = ("insert", "update", "delete", "truncate")
@@ -161,11 +161,16 @@ def _body(table: Table, number: int, event: str) -> str:
 
 def _keys(table: Table) -> list[str]:
     """The key's columns as they travel."""
-    types = _travelling(table)
-    return [
-        quoted(name) if travelling == declared else f"{quoted(name)}::{travelling}"
-        for name, travelling, declared in zip(table.relation.key, types, table.key_types, strict=True)
-    ]
+    types = zip(table.relation.key, _travelling(table), table.key_types, strict=True)
+    return [_travelled(quoted(name), travelling, declared) for name, travelling, declared in types]
+
+
+def _travelled(column: str, travelling: str, declared: str) -> str:
+    """A type that is not PostgreSQL's own is printed, not cast: a cast may be a function of the type's owner, which would run
+    with the rights of whoever made the triggers."""
+    if travelling == declared:
+        return column
+    return printed(column) if travelling == "text" else f"{column}::{travelling}"
 
 
 def _travelling(table: Table) -> list[str]:

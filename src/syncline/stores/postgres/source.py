@@ -142,6 +142,11 @@ def columns_of(table: Table, prefix: str = "") -> str:
     return ", ".join(prefix + quoted(name) for name in table.relation.column_names)
 
 
+def printed(column: str) -> str:
+    """A value as PostgreSQL prints it, in SQL, whatever casts its type has."""
+    return f"CASE WHEN num_nulls({column}) = 0 THEN format('%s', {column}) END"
+
+
 def lookup(connection: Connection, table: Table, keys: Sequence[Key]) -> list[Row]:
     """The rows of these keys that there are now."""
     names = table.relation.key

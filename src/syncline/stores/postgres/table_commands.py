@@ -43,6 +43,7 @@ class PostgresTables:
         or does not make what is published, Unavailable when the database cannot be used, StoreError where a right is missing.
         """
         self.database, self._setup = database, setup
+        self._transaction: PostgresTransaction
         self._connection = connect_writer(database, is_log=False)
         try:
             with translated(database):
@@ -87,12 +88,16 @@ class PostgresTables:
 
     def begin_command(self) -> PostgresTransaction:
         self._connection.execute("SAVEPOINT syncline_command")
-        return PostgresTransaction(self._connection)
+        self._transaction = PostgresTransaction(self._connection)
+        return self._transaction
 
     def end_command(self, *, is_refused: bool) -> bool:
         try:
             if is_refused:
                 self._connection.execute("ROLLBACK TO SAVEPOINT syncline_command")
+            elif self._transaction.has_set:  # for this command alone: others follow in the same session
+                self._connection.execute("RESET ALL")
+                self._connection.execute(LOG_SQL["make_durable"])
             self._connection.execute("RELEASE SAVEPOINT syncline_command")
         except (errors.InvalidSavepointSpecification, errors.NoActiveSqlTransaction):
             return False

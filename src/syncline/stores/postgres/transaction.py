@@ -19,6 +19,7 @@ from syncline.stores.postgres.connection import TRANSIENT, Connection
 from syncline.stores.postgres.statement_text import as_driver_takes, refuse_transactions
 
 _COUNTED = ("INSERT", "UPDATE", "DELETE", "MERGE")
+_SETS = re.compile(r"^\s*(RE)?SET\b|\bset_config\s*\(", re.IGNORECASE)
 _KEY = re.compile(r"^Key \((.*?)\)=")
 _OF_THE_DATA = (errors.ProgramLimitExceeded, errors.StatementTooComplex)
 """Errors that the driver counts among those of the database, and that the statement is to blame for."""
@@ -34,6 +35,8 @@ class PostgresTransaction:
         self.driver = connection
         self.failure: psycopg.Error | None = None
         self._is_over = False
+        self.has_set = False
+        """Whether a statement may have left settings of the session behind."""
 
     def execute(self, sql: str, parameters: object = None) -> int:
         cursor = self._run(sql, parameters)
@@ -56,6 +59,7 @@ class PostgresTransaction:
 
     def _run(self, sql: str, parameters: object) -> psycopg.Cursor[tuple[Any, ...]]:
         refuse_transactions(sql)
+        self.has_set |= _SETS.search(sql) is not None
         values = values_of(parameters, lambda value: value)
         by_name = isinstance(values, dict) if parameters is not None else None
         return self._sent(as_driver_takes(sql, by_name), values, sql)
