@@ -24,7 +24,7 @@ def walks_of(branch: Branch) -> list[Walk]:
         for use in part.uses:
             owner = branch.partition.owner
             if owner is None:
-                walks.append(Walk(use.source.id, None, f'SELECT 1 FROM "{DELTA}" LIMIT 1', f"{use.alias} → everything"))
+                walks.append(Walk(use.source.id, None, f'SELECT 1 FROM "{DELTA}" AS w0 LIMIT 1', f"{use.alias} → everything"))
                 continue
             path = graph.find_path(branch.edges, use, owner, branch.partition.expressions)
             if path is None:
