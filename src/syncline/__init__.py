@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from syncline.app import App as App
     from syncline.config import load_config as load_config
     from syncline.definitions import ForeignService as ForeignService
+    from syncline.definitions import NamedQuery as NamedQuery
     from syncline.definitions import View as View
     from syncline.errors import CommandReused as CommandReused
     from syncline.errors import Conflict as Conflict
@@ -56,6 +57,7 @@ _MODULE_OF = {
     "InvalidDefinition": "errors",
     "InvalidEvent": "errors",
     "InvalidToken": "errors",
+    "NamedQuery": "definitions",
     "NotFound": "errors",
     "NotReady": "errors",
     "Outbox": "write.outbox",

@@ -8,6 +8,7 @@ from syncline.defining import all_faults
 from syncline.errors import Fault, InvalidDefinition, StoreError
 from syncline.messages import Relation
 from syncline.read.definition import Definition, define_views
+from syncline.read.maintain.asked import look_at
 from syncline.read.maintain.plan import ViewPlan, Walk
 from syncline.read.maintain.schema import catalog_of
 from syncline.services import FollowedService
@@ -67,6 +68,7 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
         relations = [adapted(relation, dialect) for name in model.services for relation in described[name].relations]
         definitions, refused = define_views(model.views, catalog_of(relations, dialect))
         faults += all_faults(refused)
+        faults += query_faults(model, [each.view.name for each in definitions]) if not refused else []
         captures = {name: services[name].capture for name in model.services}
         trial = try_views(model, captures, [] if refused else definitions, relations)
         faults += trial.faults
@@ -85,6 +87,17 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
     warnings += dict.fromkeys(warning for each in databases for warning in read_role(each).warnings(each))
     published = tuple(relation.name for found in described.values() for relation in found.relations)
     return CheckReport(tuple(reports), tuple(warnings), published)
+
+
+def query_faults(model: ReadModelConfig, views: Sequence[str]) -> list[Fault]:
+    """What keeps the named queries of a read model from being asked."""
+    faults: list[Fault] = []
+    for query in model.queries:
+        try:
+            look_at(query, views, dialect_of(model.database))
+        except InvalidDefinition as error:
+            faults += error.faults
+    return faults
 
 
 def _refused(config: Config, service: FollowedService, found: Described, warnings: list[str]) -> list[Fault]:

@@ -16,6 +16,8 @@ import msgspec
 from syncline.errors import InvalidCommand, InvalidEvent, NotFound, UnknownEvent
 from syncline.events import Recorded
 
+_plain_json = msgspec.json.Encoder()
+
 Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 """From an event's data in one shape to its data in the next. Pure."""
 
@@ -301,3 +303,18 @@ def _placed(error: BaseException) -> tuple[str, str]:
     text = str(error) or type(error).__name__
     reason, separator, place = text.rpartition(" - at `")
     return (place.rstrip("`"), reason) if separator else ("$", text)
+
+
+def to_json(value: object) -> bytes:
+    """Plain values as compact JSON."""
+    return _plain_json.encode(value)
+
+
+def from_json(data: bytes | str) -> Any:
+    """Plain values from JSON. Raises ValueError for what is none."""
+    return msgspec.json.decode(data)
+
+
+def raw_json(text: str) -> object:
+    """JSON that is a value already, to be put into other JSON as it is."""
+    return msgspec.Raw(text.encode())

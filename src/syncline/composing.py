@@ -18,9 +18,10 @@ from syncline.config import (
     service_name_fault,
     services_mentioned,
 )
-from syncline.definitions import ForeignService, View
+from syncline.definitions import ForeignService, NamedQuery, View
 from syncline.errors import Fault, InvalidDefinition
 from syncline.places import WAL, Events, Placed, Polling, PostgreSQL, Triggers, is_postgres, without_password
+from syncline.read.named_query import NamedQuery as ParsedQuery
 from syncline.read.view import View as ParsedView
 from syncline.read.view import name_fault
 from syncline.rows import Published
@@ -57,7 +58,7 @@ def compose(parts: Sequence[Placed | Config]) -> Composition:
         if not isinstance(part, Config | Placed):
             faults.append(Fault("", 0, f"{part!r} is not at a place; write for example {_example(part)}"))
     services = [service for config in configs for service in config.services]
-    services += [_service(part, faults) for part in placed if not isinstance(part.definition, View)]
+    services += [_service(part, faults) for part in placed if not isinstance(part.definition, View | NamedQuery)]
     _refuse_repeated("service", [service.name for service in services], faults)
     _refuse_shared_logs(services, faults)
     models = _read_models(configs, placed, services, faults)
@@ -85,7 +86,7 @@ def _service(part: Placed, faults: list[Fault]) -> ServiceConfig:
     definition, capture = part.definition, part.capture
     name = str(getattr(definition, "name", definition))
     if not isinstance(definition, EventService | TableService | Outbox | ForeignService):
-        faults.append(Fault("", 0, f"{definition!r} is neither a service, an outbox nor a view, which can be placed"))
+        faults.append(Fault("", 0, f"{definition!r} is neither a service, an outbox, a view nor a query, which can be placed"))
     elif message := service_name_fault(name):
         faults.append(Fault("", 0, f"service '{name}': {message}"))
     database = part.store.database
@@ -110,16 +111,22 @@ def _read_models(
 ) -> tuple[ReadModelConfig, ...]:
     models = {model.database: model for config in configs for model in config.read_models}
     views: dict[str, list[ParsedView]] = {database: list(model.views) for database, model in models.items()}
+    queries: dict[str, list[ParsedQuery]] = {database: list(model.queries) for database, model in models.items()}
     for part in placed:
-        if isinstance(part.definition, View):
-            try:
-                views.setdefault(part.store.database, []).append(part.definition.parsed())
-            except InvalidDefinition as error:
-                faults += error.faults
-    for database, its in views.items():
+        database = part.store.database
+        try:
+            if isinstance(part.definition, View):
+                views.setdefault(database, []).append(part.definition.parsed())
+            elif isinstance(part.definition, NamedQuery):
+                queries.setdefault(database, []).append(part.definition.parsed())
+        except InvalidDefinition as error:
+            faults += error.faults
+    for database in [*views, *(database for database in queries if database not in views)]:
+        its, asked = views.get(database, []), queries.get(database, [])
         _refuse_repeated("view", [view.name for view in its], faults)
+        _refuse_repeated("query", [query.name for query in asked], faults)
         model = models.get(database) or ReadModelConfig(_model_name(database, models.values()), database, ())
-        models[database] = replace(model, views=tuple(its), services=services_mentioned(its, services))
+        models[database] = replace(model, views=tuple(its), services=services_mentioned(its, services), queries=tuple(asked))
     for database, model in models.items():
         shown = without_password(database)
         one = database_identity(database)

@@ -7,14 +7,17 @@ databases are there and hold the tables is found by `App.check`.
 import glob
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from syncline.errors import Fault, InvalidDefinition
 from syncline.places import is_postgres, postgres_url, postgres_url_fault
-from syncline.read.view import View, name_fault, parse_view, suggestion
+from syncline.read.named_query import NamedQuery, parse_query
+from syncline.read.sql_file import suggestion
+from syncline.read.view import View, name_fault, parse_view
 from syncline.toml_source import TomlSource, read_toml
 
 DEFAULT_EVERY_S = 5.0
@@ -25,8 +28,9 @@ _PYTHON_CAPTURES = ("events", "outbox")
 _OTHERS_SCHEMAS = ("public", "information_schema", "syncline")
 _POSTGRES = ("postgresql", "postgres")
 _SERVICE_KEYS = ("database", "capture", "tables", "every_s", "changed_at", "full_every_s", "push")
-_READ_MODEL_KEYS = ("database", "views")
+_READ_MODEL_KEYS = ("database", "views", "queries")
 _SECTIONS = ("service", "read_model", "http")
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class ServiceConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReadModelConfig:
-    """A read store (`database`, as a service's) and its views.
+    """A read store (`database`, as a service's), its views, and the queries that can be asked of them by name.
 
     `services` are those that the views' text mentions, in the order of the file.
     """
@@ -58,6 +62,7 @@ class ReadModelConfig:
     database: str = field(repr=False)  # it may hold a password
     views: tuple[View, ...]
     services: tuple[str, ...] = ()
+    queries: tuple[NamedQuery, ...] = ()
     line: int = 0
 
 
@@ -235,33 +240,41 @@ def _read_model(source: TomlSource, name: str, services: tuple[ServiceConfig, ..
         source.fault(path, f"[read_model.{name}]: {message}")
     source.refuse_unknown(path, _READ_MODEL_KEYS, "key")
     database = _database(source, (*path, "database"), '"sqlite:///read.db"')
-    views = _views(source, (*path, "views"))
-    return ReadModelConfig(name, database or "", views, services_mentioned(views, services), source.lines.line_of(path))
+    pattern = source.text((*path, "views"), '"views/*.sql"')
+    views = _sql_files(source, (*path, "views"), pattern, "view", parse_view)
+    pattern = source.text((*path, "queries"), '"queries/*.sql"') if source.get((*path, "queries")) is not None else None
+    queries = _sql_files(source, (*path, "queries"), pattern, "query", parse_query)
+    mentioned = services_mentioned(views, services)
+    return ReadModelConfig(name, database or "", views, mentioned, queries, source.lines.line_of(path))
 
 
-def _views(source: TomlSource, path: tuple[str, ...]) -> tuple[View, ...]:
-    pattern = source.text(path, '"views/*.sql"')
+def _sql_files(
+    source: TomlSource, path: tuple[str, ...], pattern: str | None, what: str, parse: Callable[[str, str, str], _Parsed]
+) -> tuple[_Parsed, ...]:
+    """What the files that match `pattern` define, each named after its file."""
     if pattern is None:
         return ()
     files = _files(source, pattern)
     if not files:
         place = os.path.abspath(os.path.join(source.folder, pattern))
-        source.fault(path, f"no view: no file matches '{pattern}' ({place}); put a SQL file there, or change 'views'")
-    views: dict[str, View] = {}
+        source.fault(path, f"no {what}: no file matches '{pattern}' ({place}); put a SQL file there, or change '{path[-1]}'")
+    parsed: dict[str, _Parsed] = {}
+    shown_of: dict[str, str] = {}
     for file in files:
         name = Path(file).stem
         shown = os.path.normpath(file)
-        if name in views:
-            message = f"a view named '{name}' is defined in {views[name].file} already; rename one"
+        if name in parsed:
+            message = f"a {what} named '{name}' is defined in {shown_of[name]} already; rename one"
             source.faults.append(Fault(shown, 0, message))
             continue
         try:
-            views[name] = parse_view(name, Path(file).read_text("utf-8"), shown)
+            parsed[name] = parse(name, Path(file).read_text("utf-8"), shown)
+            shown_of[name] = shown
         except InvalidDefinition as error:
             source.faults.extend(error.faults)
         except (OSError, UnicodeDecodeError) as error:
-            source.faults.append(Fault(shown, 0, f"the view file cannot be read: {error}; it must be UTF-8 text"))
-    return tuple(views.values())
+            source.faults.append(Fault(shown, 0, f"the {what} file cannot be read: {error}; it must be UTF-8 text"))
+    return tuple(parsed.values())
 
 
 def _files(source: TomlSource, pattern: str) -> list[str]:

@@ -1,8 +1,9 @@
-"""Views, and services that are not written with Syncline, as an application's Python code defines them. Values only."""
+"""Views, queries, and services that are not written with Syncline, as an application's Python code defines them. Values only."""
 
 from dataclasses import dataclass, replace
 
 from syncline.places import Capture, Placed, Store
+from syncline.read import named_query
 from syncline.read import view as view_files
 
 
@@ -31,6 +32,25 @@ class View:
         header += ["-- recompute: whole"] if self.recompute_whole else []
         parsed = view_files.parse_view(self.name, "\n".join([*header, self.query]), f"view {self.name}")
         return replace(parsed, first_line=1)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedQuery:
+    """A query that is asked by its name, over HTTP or by `App.query`: `text` is what its file would hold.
+
+    That is one SELECT over views, below comments that declare its parameters: `-- param: since date = '2026-01-01'`.
+    """
+
+    name: str
+    text: str
+
+    def on(self, store: Store) -> Placed:
+        """This query of the views in the read store `store`."""
+        return Placed(self, store)
+
+    def parsed(self) -> named_query.NamedQuery:
+        """The query as its file would define it. Raises InvalidDefinition with every fault."""
+        return named_query.parse_query(self.name, self.text, f"query {self.name}")
 
 
 @dataclass(frozen=True, slots=True)

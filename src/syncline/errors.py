@@ -4,6 +4,7 @@
     ├── Rejected               the domain said no; final, never retried
     ├── Conflict               someone else was first, again and again or against an expected version
     ├── InvalidCommand         a command's payload is not of its shape (names every fault)
+    ├── InvalidQueryValues     what a named query was asked with does not fit its parameters (names every fault)
     ├── CommandReused          an id that another command was sent with
     ├── InvalidEvent           an event that was decided cannot be stored and read back
     ├── InvalidDefinition      the configuration, a service or a view is wrong, at start
@@ -14,6 +15,7 @@
     ├── NotFound               no such view, service or row
     ├── NotReady               a view that is still being built
     ├── StaleRead              a token was not reached in time
+    ├── TookTooLong            a read was ended at its time limit
     └── StoreError             a database; the driver's error is in __cause__
         ├── Unavailable        worth retrying: locked, missing for now, disk full
         ├── SourceChanged      the source's schema is no longer what the relation needs
@@ -79,6 +81,15 @@ class InvalidCommand(SynclineError):
         self.command, self.faults = command, tuple(faults)
         lines = [f"{place}: {message}" for place, message in self.faults]
         super().__init__(f"{command} is not valid:\n" + "\n".join(lines))
+
+
+class InvalidQueryValues(SynclineError):
+    """A named query cannot be asked with these values. `faults` holds each fault as a pair: which parameter, what is wrong."""
+
+    def __init__(self, query: str, faults: Sequence[tuple[str, str]]) -> None:
+        self.query, self.faults = query, tuple(faults)
+        lines = [f"{parameter}: {message}" for parameter, message in self.faults]
+        super().__init__(f"query '{query}' cannot be asked with these values:\n" + "\n".join(lines))
 
 
 class CommandReused(SynclineError):
@@ -167,6 +178,14 @@ class StaleRead(SynclineError):
             got = "nothing of it has been read yet" if reached is None else f"it is at position {reached}"
             what = f"service '{service}' was not read up to position {wanted} within {timeout_s:g} s: {got}"
         super().__init__(f"{what}. {waiting_for}")
+
+
+class TookTooLong(SynclineError):
+    """A read that its time limit ended; nothing of it is given. `timeout_s` is the limit."""
+
+    def __init__(self, what: str, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        super().__init__(f"{what} took longer than {timeout_s:g} s, and was ended; ask for less, or give it an index")
 
 
 class StoreError(SynclineError):

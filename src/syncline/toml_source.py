@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syncline.errors import Fault, InvalidDefinition
-from syncline.read.view import suggestion
+from syncline.read.sql_file import suggestion
 from syncline.toml_lines import TomlLines, find_lines
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}?")

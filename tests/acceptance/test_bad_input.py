@@ -230,9 +230,7 @@ def assert_refused(said: Said, *parts: str, status: int = WRONG_USE) -> None:
 # -- databases ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("capture", ["triggers", "polling"])
-def test_a_missing_database_is_refused_and_followed_once_it_is_there(place: Place, capture: str) -> None:
-    place.configure(orders=capture)
+def test_a_missing_database_is_refused_and_followed_once_it_is_there(place: Place) -> None:
     place.path("orders").unlink()
     assert_refused(place.cli("sync"), "there is no database", "orders.db", "'database' in syncline.toml", "syncline.toml:1")
     assert_refused(place.cli("run"), "there is no database")
@@ -266,8 +264,7 @@ def test_a_file_that_is_no_database_is_refused(place: Place) -> None:
     place.assert_exact()
 
 
-@pytest.mark.parametrize("capture", ["triggers", "polling"])
-@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("mode, capture", [("delete", "triggers"), ("wal", "triggers"), ("delete", "polling")])
 def test_a_source_locked_for_long_is_told_and_keeps_nothing_else_waiting(place: Place, mode: str, capture: str) -> None:
     place.sql("orders", f"PRAGMA journal_mode = {mode}")
     place.configure(orders=capture)
@@ -363,8 +360,9 @@ def test_a_full_disk_under_the_source_is_told_and_nothing_is_lost(place: Place) 
 # -- schemas -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("capture", ["triggers", "polling"])
-@pytest.mark.parametrize("change", ["DROP TABLE orders", "ALTER TABLE orders RENAME TO bookings"])
+@pytest.mark.parametrize(
+    "change, capture", [("DROP TABLE orders", "triggers"), ("ALTER TABLE orders RENAME TO bookings", "polling")]
+)
 def test_a_table_dropped_or_renamed_is_told_and_followed_again(place: Place, change: str, capture: str) -> None:
     place.configure(orders=capture)
     with place.running() as relay:
@@ -575,8 +573,7 @@ def test_a_row_whose_key_is_null_is_told_in_status_and_on_reads_while_all_else_g
     place.assert_exact()
 
 
-@pytest.mark.parametrize("capture", ["triggers", "polling"])
-@pytest.mark.parametrize("is_there_before", [False, True])
+@pytest.mark.parametrize("capture, is_there_before", [("triggers", False), ("triggers", True), ("polling", False)])
 def test_a_text_that_is_not_utf_8_is_told_with_its_row(place: Place, capture: str, is_there_before: bool) -> None:
     place.configure(orders=capture)
     spoil = "UPDATE orders SET customer = CAST(x'C3284D' AS TEXT) WHERE order_id = 2"

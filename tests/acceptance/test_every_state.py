@@ -42,7 +42,7 @@ def follow_under_load(folder: Path, seed: int, captures: Mapping[str, str], step
 
 @pytest.mark.parametrize("captures", [bank.CAPTURES, bank.OTHER_CAPTURES], ids=["mostly triggers", "mostly polling"])
 def test_every_state_a_reader_sees_under_load_is_one_cut(tmp_path: Path, captures: Mapping[str, str]) -> None:
-    follow_under_load(tmp_path, 1, captures, steps=1_500)
+    follow_under_load(tmp_path, 1, captures, steps=1_000)
 
 
 @pytest.mark.long

@@ -76,8 +76,11 @@ def make(folder: Path, ledger: str, people: str, read: str, captures: tuple[str,
 # -- the writers -------------------------------------------------------------------------------------------------------
 
 
-def write(url: str, connections: int, seed: int, stop: threading.Event) -> int:
-    """Transfers from so many connections at once, until `stop`; who loses the connection opens another. How many committed."""
+def write(url: str, connections: int, seed: int, pause_s: float, stop: threading.Event) -> int:
+    """Transfers from so many connections at once, until `stop`; who loses the connection opens another. How many committed.
+
+    `pause_s`: of each connection between two of them.
+    """
     done = [0] * connections
 
     def play(number: int) -> None:
@@ -89,6 +92,7 @@ def write(url: str, connections: int, seed: int, stop: threading.Event) -> int:
                         with connection.transaction():
                             transfer(connection, rng)
                         done[number] += 1
+                        stop.wait(pause_s)
             except psycopg.errors.DeadlockDetected:
                 continue
             except psycopg.OperationalError:
@@ -209,6 +213,6 @@ def _until_input_ends(work: Callable[[threading.Event], Any]) -> Any:
 if __name__ == "__main__":
     verb, url, *rest = sys.argv[1:]
     if verb == "write":
-        print(json.dumps(_until_input_ends(lambda stop: write(url, int(rest[0]), int(rest[1]), stop))))
+        print(json.dumps(_until_input_ends(lambda stop: write(url, int(rest[0]), int(rest[1]), float(rest[2]), stop))))
     else:
         print(json.dumps(_until_input_ends(lambda stop: read(url, stop))))

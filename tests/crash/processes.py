@@ -39,8 +39,8 @@ def is_over(process: Process, within_s: float) -> bool:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether anyone can write to a database within a moment."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as db:
+    """Whether anyone can write to a database within a moment: longer than a writer's own transaction takes."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0.2)) as db:
         try:
             db.execute("BEGIN EXCLUSIVE")  # without a write-ahead log whoever reads keeps a commit waiting, too
         except sqlite3.OperationalError:
@@ -146,6 +146,7 @@ class Bank:
             if all(map(_is_free, files)):
                 return True
             run.process.send_signal(signal.SIGCONT)
+            is_over(run.process, 0.03)  # time to come to the end of what has gathered, or it is met in the midst of it again
             return False
 
         wait_until(is_paused, "the relay is stopped without a lock")

@@ -8,7 +8,7 @@ import pytest
 from tests.write.ledger import Close, Deposit, Withdraw, appends_of, assert_is_serial, ledger, recorded
 from tests.write.sender import Sender
 
-ROUNDS = 25
+ROUNDS = 10
 LONG_ROUNDS = 400
 COMMANDS = 120
 GROUP = 6

@@ -22,6 +22,8 @@ from tests.crash.processes import ENVIRONMENT, ROOT, wait_until
 from syncline.testing.postgres import Databases, PostgresServer
 
 CONNECTIONS = 8
+PAUSE_S = 0.01
+"""Of each writing connection between two transfers, where the test is to be short: relays that start get their share of time."""
 CAPTURES = [("triggers", "polling"), ("wal", "triggers"), ("polling", "wal")]
 
 
@@ -88,12 +90,13 @@ def opened(folder: Path, databases: Databases, captures: tuple[str, str]) -> Ite
             process.communicate()
 
 
-def follow(branch: Branch, seed: int, rounds: int, server: PostgresServer | None) -> None:
+def follow(branch: Branch, seed: int, rounds: int, server: PostgresServer | None, pause_s: float = 0.0) -> None:
     """Transfers, relays and a reader, while in each round a relay, some connections or once the server are killed."""
     rng = random.Random(seed)
     relays = [branch.run(), branch.run()]
     wait_until(branch.is_live, "every view is live")
-    writer, reader = branch.play("write", branch.ledger, str(CONNECTIONS), str(seed)), branch.play("read", branch.read)
+    writer = branch.play("write", branch.ledger, str(CONNECTIONS), str(seed), str(pause_s))
+    reader = branch.play("read", branch.read)
     kills, cuts = 0, 0
     for number in range(rounds):
         before = vector(branch.read)
@@ -140,12 +143,13 @@ def shown(url: str, table: str) -> list[tuple[object, ...]]:
         return connection.execute(f"SELECT account_id, branch, cents FROM {table} ORDER BY 1").fetchall()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("captures", CAPTURES, ids="-".join)
+# Each capture once; the third pair is among those that the server is killed under.
+@pytest.mark.parametrize("captures", CAPTURES[:2], ids="-".join)
 def test_the_total_is_right_in_every_state_while_relays_and_connections_are_killed(
     tmp_path: Path, postgres: Databases, captures: tuple[str, str]
 ) -> None:
     with opened(tmp_path, postgres, captures) as branch:
-        follow(branch, 1, 6, None)
+        follow(branch, 1, 4, None, PAUSE_S)
 
 
 @pytest.mark.long

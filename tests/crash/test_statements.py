@@ -21,7 +21,7 @@ from tests.crash.processes import ENVIRONMENT, kill
 
 SEED = 31
 ARCHIVE_ROWS = 20
-DEATHS = 4
+DEATHS = 3
 
 
 class Victims:
@@ -168,7 +168,7 @@ def test_a_death_before_any_statement_loses_nothing(
     rng = random.Random(scenario.__name__)
 
     def some(behind_commits: list[int], statements: int) -> list[int]:
-        return rng.sample(behind_commits, DEATHS - 2) + rng.sample(range(1, statements), 2)
+        return rng.sample(behind_commits, DEATHS - 1) + rng.sample(range(1, statements), 1)
 
     assert die_everywhere(tmp_path, victims, scenario, some) == DEATHS
 

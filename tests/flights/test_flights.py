@@ -150,7 +150,7 @@ def test_a_replay_ends_at_its_limit_of_changes(folder: Path) -> None:
     assert 100 <= json.loads(said.splitlines()[-1])["changes"] < 120
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_stopped_replay_ends_between_transactions_and_can_go_on(folder: Path, number: signal.Signals) -> None:
     database, log = folder / "operations.db", folder / "replay.log"
     before = one(database, "SELECT count(*) FROM flights WHERE status = 'scheduled'")

@@ -219,29 +219,43 @@ def test_a_follower_that_lacks_a_right_is_told_the_grant_and_needs_no_more(
     try:
         with pytest.raises(StoreError, match="lacks rights to follow the event log") as refused:
             open_history(as_role)
-        grants = str(refused.value).partition("let its owner run: ")[2]
-        assert {grant.rpartition(" TO ")[0] for grant in grants.split("; ")} == {
+        assert granted(shop, str(refused.value)) == {
             "GRANT USAGE ON SCHEMA syncline",
-            "GRANT SELECT, INSERT ON syncline.event",
-            "GRANT SELECT, UPDATE ON syncline.event_log",
-            "GRANT SELECT, DELETE ON syncline.outbox",
+            "GRANT SELECT ON syncline.event",
+            "GRANT SELECT ON syncline.event_log",
+            "GRANT SELECT ON syncline.outbox",
         }
-        shop.log.run(grants)
         follow_as(as_role, shop, tmp_path)
     finally:
         shop.log.run(f"DROP OWNED BY {role}")
         postgres.run(f"DROP ROLE {role}")
 
 
+def granted(shop: Service, refused: str) -> set[str]:
+    """What the error says is missing, which is given."""
+    grants = refused.partition("let its owner run: ")[2]
+    shop.log.run(grants)
+    return {grant.rpartition(" TO ")[0] for grant in grants.split("; ")}
+
+
 def follow_as(database: str, shop: Service, folder: Path) -> None:
-    """What is appended and what is recorded, and a history that is another one."""
+    """What is appended; then, with rights to write, what is recorded, and a history that is another one."""
     shop.append(item(1))
-    with connections(shop, 1) as (recording,):
-        record(recording, shop, item(2))
-        recording.commit()
     theirs = Service(PostgresLog(database))
     model = Model(SQLiteStore(folder / "theirs.db"), [theirs.followed], views_of("shop"))
     with small_steps():
+        model.settle()
+        assert parts(model) == [1]
+        with connections(shop, 1) as (recording,):
+            record(recording, shop, item(2))
+            recording.commit()
+        model.step_until(lambda: bool(model.failures()), "the missing right is told")
+        (told,) = model.failures()
+        assert granted(shop, str(told)) == {
+            "GRANT INSERT ON syncline.event",
+            "GRANT UPDATE ON syncline.event_log",
+            "GRANT DELETE ON syncline.outbox",
+        }
         model.settle()
         assert parts(model) == [1, 2]
         assert theirs.followed.renew() is not None

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from syncline.errors import NotFound, NotReady, StaleRead
@@ -17,7 +18,7 @@ from syncline.move.freshness import Checkpoint, staleness, unreached
 from syncline.read.definition import Definition
 from syncline.read.held import Held
 from syncline.read.maintain.schema import affinity
-from syncline.read.view import suggestion
+from syncline.read.sql_file import suggestion
 from syncline.rows import stored_value
 
 POLL_S = 0.002
@@ -112,6 +113,7 @@ class StoreReader(Protocol):
 class ReadResult:
     """Rows of one view and what is known of them: the vector they were made at, their greatest age, whether it is exact.
 
+    `types` are the columns' types as the store declares them, "" where a column has none.
     `marked` are the keys of those rows that depend on a stream held back: they are as before the event that failed.
     """
 
@@ -122,6 +124,7 @@ class ReadResult:
     exact: bool
     notes: tuple[str, ...]
     marked: tuple[Key, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,42 @@ class _Live:
     feeds: Sequence[StoredFeed]
 
 
+class Snapshot:
+    """What a read store tells of itself within one snapshot, each part read when it is first needed. Not to be used after it."""
+
+    def __init__(self, reader: StoreReader) -> None:
+        self.reader = reader
+
+    @cached_property
+    def feeds(self) -> Sequence[StoredFeed]:
+        return self.reader.feeds()
+
+    @cached_property
+    def views(self) -> Mapping[str, StoredView]:
+        return self.reader.views()
+
+    @cached_property
+    def mirrors(self) -> Sequence[Mirror]:
+        return self.reader.mirrors()
+
+    @cached_property
+    def parked(self) -> Sequence[ParkedKey]:
+        return self.reader.parked()
+
+    @cached_property
+    def held_streams(self) -> Sequence[DeadLetter]:
+        return self.reader.held_streams()
+
+
+def read_in(snapshot: Snapshot, wanted: Wanted, is_followed: Callable[[], bool]) -> ReadResult | StaleRead | NotReady:
+    """Rows of a view in this snapshot, or why they are not as new as asked: that may pass, and is worth waiting for where
+    `wanted.is_waiting`. Raises what `read_view` raises and waiting does not mend."""
+    live = _live(snapshot, wanted.view)
+    if isinstance(live, NotReady):
+        return live
+    return _too_old(snapshot, wanted, live, is_followed) or _rows(snapshot, wanted, live)
+
+
 def read_view(reader: StoreReader, wanted: Wanted, *, is_followed: Callable[[], bool], until: float | None = None) -> ReadResult:
     """Rows of a view from one snapshot that is at least as new as asked.
 
@@ -169,19 +208,17 @@ def read_view(reader: StoreReader, wanted: Wanted, *, is_followed: Callable[[], 
     while True:
         version = reader.data_version()
         with reader.snapshot():
-            live = _live(reader, wanted.view)
-            late = _too_old(reader, wanted, live, is_followed) if isinstance(live, _Live) else live
-            if isinstance(live, _Live) and late is None:
-                return _rows(reader, wanted, live)
-        assert late is not None
+            found = read_in(Snapshot(reader), wanted, is_followed)
+        if isinstance(found, ReadResult):
+            return found
         if not wanted.is_waiting:
-            raise late
+            raise found
         while reader.data_version() == version:
             if time.monotonic() >= until:
-                raise late
+                raise found
             time.sleep(POLL_S)
         if time.monotonic() >= until:
-            raise late
+            raise found
 
 
 def services_of(definition: Definition, views: Mapping[str, StoredView], mirrors: Iterable[Mirror]) -> frozenset[str]:
@@ -217,11 +254,11 @@ def why_not_ready(view: StoredView, mirrors: Iterable[Mirror], feeds: Iterable[S
     return "; ".join([f"it waits for the first copy of {loading}", *failed])
 
 
-def _too_old(reader: StoreReader, wanted: Wanted, live: _Live, is_followed: Callable[[], bool]) -> StaleRead | None:
+def _too_old(snapshot: Snapshot, wanted: Wanted, live: _Live, is_followed: Callable[[], bool]) -> StaleRead | None:
     definition, services, feeds = live.definition, live.services, live.feeds
     vector = {feed.service: feed.checkpoint for feed in feeds}
     if wanted.at_least is not None:
-        _refuse_parked(reader, wanted, definition)
+        _refuse_parked(snapshot, wanted, definition)
         behind = unreached(wanted.at_least, vector, services)
         if behind is not None:
             at, aim = position_of(feeds, behind), wanted.at_least.positions[behind]
@@ -250,22 +287,22 @@ def _why(service: str, feeds: Iterable[StoredFeed], is_followed: Callable[[], bo
     return f"Its feed is {feed.state}{': ' + feed.activity if feed.activity else ''}; ask again, or with a longer --timeout-s."
 
 
-def _live(reader: StoreReader, name: str) -> _Live | NotReady:
+def _live(snapshot: Snapshot, name: str) -> _Live | NotReady:
     """What there is to be read of a view, or why there is nothing yet."""
-    views = reader.views()
+    views = snapshot.views
     view = views.get(name)
     if view is None:
         return NotReady(
             f"view '{name}' is configured, but the read store does not know it yet; start `syncline run` again (one that "
             "runs reads its configuration only once), or run `syncline sync --once`"
         )
-    mirrors, feeds = reader.mirrors(), reader.feeds()
+    mirrors, feeds = snapshot.mirrors, snapshot.feeds
     if view.live is None:
         return NotReady(f"view '{name}' cannot be read yet: {why_not_ready(view, mirrors, feeds)}")
     return _Live(view.live, services_of(view.live, views, mirrors), feeds)
 
 
-def _rows(reader: StoreReader, wanted: Wanted, live: _Live) -> ReadResult:
+def _rows(snapshot: Snapshot, wanted: Wanted, live: _Live) -> ReadResult:
     definition, services, feeds = live.definition, live.services, live.feeds
     plan = definition.own_plan
     conditions = [(_column(definition, name), value) for name, value in wanted.where]
@@ -279,10 +316,10 @@ def _rows(reader: StoreReader, wanted: Wanted, live: _Live) -> ReadResult:
     order = [(_column(definition, name.removeprefix("-")), name.startswith("-")) for name in wanted.order_by]
     where = [(_column(definition, name), _meant(definition, name, value)) for name, value in conditions]
     order = order or [(name, False) for name in plan.key if name in plan.visible]
-    rows, held = _with_marks(reader, definition, services, where, order, wanted.limit)
+    rows, held = _with_marks(snapshot, definition, services, where, order, wanted.limit)
     vector = {feed.service: feed.checkpoint for feed in feeds if feed.service in services}
     token = Token({name: at.position for name, at in vector.items() if at.position is not None})
-    parked = [each for each in reader.parked() if _concerns(each.view, wanted.view, reader)]
+    parked = [each for each in snapshot.parked if _concerns(each.view, wanted.view, snapshot)]
     notes = [f"service '{feed.service}': {feed.error}" for feed in feeds if feed.service in services and feed.error]
     if parked:
         shown = ", ".join(str(each.key) for each in parked[:3])
@@ -299,11 +336,12 @@ def _rows(reader: StoreReader, wanted: Wanted, live: _Live) -> ReadResult:
         all(at.is_exact for at in vector.values()),
         (*notes, *held.note()),
         tuple(held.marked),
+        plan.visible_types,
     )
 
 
 def _with_marks(
-    reader: StoreReader,
+    snapshot: Snapshot,
     definition: Definition,
     services: frozenset[str],
     where: Sequence[tuple[str, Sequence[object]]],
@@ -312,18 +350,18 @@ def _with_marks(
 ) -> tuple[list[Row], Held]:
     """The rows that are asked for, and what of them depends on streams that are held back."""
     plan = definition.own_plan
-    letters = [letter for letter in reader.held_streams() if letter.service in services]
+    letters = [letter for letter in snapshot.held_streams if letter.service in services]
     if not letters:
-        return reader.rows(plan.name, plan.visible, where, order, limit), Held()
+        return snapshot.reader.rows(plan.name, plan.visible, where, order, limit), Held()
     width, size = len(plan.visible), len(plan.partition_columns)
-    found = reader.rows(plan.name, (*plan.visible, *plan.partition_columns, *definition.view.key), where, order, limit)
-    marks, is_untold = reader.marked(plan.name, [row[width : width + size] for row in found])
+    found = snapshot.reader.rows(plan.name, (*plan.visible, *plan.partition_columns, *definition.view.key), where, order, limit)
+    marks, is_untold = snapshot.reader.marked(plan.name, [row[width : width + size] for row in found])
     marked = [row[width + size :] for row, is_marked in zip(found, marks, strict=True) if is_marked]
     return [row[:width] for row in found], Held(letters, marked, is_untold)
 
 
-def _refuse_parked(reader: StoreReader, wanted: Wanted, definition: Definition) -> None:
-    parked = [each for each in reader.parked() if _concerns(each.view, wanted.view, reader)]
+def _refuse_parked(snapshot: Snapshot, wanted: Wanted, definition: Definition) -> None:
+    parked = [each for each in snapshot.parked if _concerns(each.view, wanted.view, snapshot)]
     plan = definition.own_plan
     if parked and wanted.key is not None and set(plan.partition_columns) <= set(plan.key):
         by_name = dict(zip(definition.view.key, wanted.key, strict=False))
@@ -336,9 +374,9 @@ def _refuse_parked(reader: StoreReader, wanted: Wanted, definition: Definition) 
         )
 
 
-def _concerns(parked_in: str, name: str, reader: StoreReader) -> bool:
+def _concerns(parked_in: str, name: str, snapshot: Snapshot) -> bool:
     """Whether a piece of one view matters to another: its own, of its inner SELECTs, or of what it reads."""
-    views = reader.views()
+    views = snapshot.views
     waiting, seen = [name], {name}
     while waiting:
         at = waiting.pop()

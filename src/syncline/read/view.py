@@ -4,27 +4,17 @@ The leading comments of the file are its options and its description. Knows noth
 where it begins and ends. Touches no file and no database.
 """
 
-import difflib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from syncline.errors import Fault, InvalidDefinition
+from syncline.read.sql_file import OPTION, one_statement, split_header, suggestion
 
 OPTIONS = ("key", "index", "recompute")
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
-_OPTION = re.compile(r"--\s*([A-Za-z][\w -]*?)\s*:(.*)")
 _COLUMN = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_\u0080-\U0010ffff][\w$]*))\s*')
 _ALIASES = {"primary key": "key", "pk": "key", "unique": "key", "indices": "index", "recalculate": "recompute"}
-_TOKEN = re.compile(
-    r"""(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
-      | (?P<quoted>'(?:[^']|'')*(?:'|\Z)|"(?:[^"]|"")*(?:"|\Z)|`(?:[^`]|``)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))
-      | (?P<end>;)
-      | (?P<word>\w+)
-      | (?P<other>[^\s])""",
-    re.VERBOSE | re.DOTALL,
-)
 
 
 @dataclass(frozen=True)
@@ -48,13 +38,12 @@ class View:
 
 def parse_view(name: str, text: str, file: str) -> View:
     """The view that `text` defines. Raises InvalidDefinition with every fault found, each with its line."""
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     header = _Header(file)
-    first = 0
-    while first < len(lines) and (not lines[first].strip() or lines[first].lstrip().startswith("--")):
-        header.take(first + 1, lines[first].strip())
-        first += 1
-    sql = _one_statement("\n".join(lines[first:]), first + 1, header)
+    comments, below = split_header(text)
+    first = len(comments)
+    for line, comment in enumerate(comments, 1):
+        header.take(line, comment)
+    sql = one_statement(below, first + 1, "view", OPTIONS, header.fault)
     header.check_name(name)
     if not header.has_key:
         header.fault(
@@ -87,13 +76,6 @@ def name_fault(name: str) -> str | None:
     return None
 
 
-def suggestion(word: str, known: tuple[str, ...] | list[str]) -> str | None:
-    """The one of `known` that `word` was probably meant to be."""
-    same_letters = [option for option in known if sorted(option) == sorted(word.lower())]
-    near = same_letters or difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.7)
-    return near[0] if near else None
-
-
 class _Header:
     """What the leading comments said so far, and every fault found in them."""
 
@@ -110,7 +92,7 @@ class _Header:
         self.faults.append(Fault(self.file, line, message))
 
     def take(self, line: int, comment: str) -> None:
-        found = _OPTION.fullmatch(comment)
+        found = OPTION.fullmatch(comment)
         if found and found[1] in OPTIONS:
             takes = {"key": self._take_key, "index": self._take_index, "recompute": self._take_recompute}
             takes[found[1]](line, found[2].strip())
@@ -161,36 +143,3 @@ class _Header:
         for column in {column for column in columns if columns.count(column) > 1}:
             self.fault(line, f"'{option}:' names column '{column}' twice; remove one")
         return tuple(columns)
-
-
-def _one_statement(text: str, first_line: int, header: _Header) -> str:
-    """`text` without its trailing semicolon and what follows it. Faults what is not one SELECT."""
-
-    def line_at(place: int) -> int:
-        return first_line + text.count("\n", 0, place)
-
-    end: int | None = None
-    words: list[str] = []
-    for kind, value, place in _tokens(text):
-        if kind == "comment":
-            found = _OPTION.fullmatch(value.strip())
-            if found and found[1] in OPTIONS:
-                header.fault(line_at(place), f"'{found[1]}:' stands below the beginning of the SELECT; move it above")
-        elif kind == "end" and end is None:
-            end = place
-        elif end is not None and kind != "end":
-            message = f"'{value}' after ';': a view is one SELECT; put each view into a file of its own"
-            header.fault(line_at(place), message)
-            break
-        else:
-            words.append(value)
-    if not words:
-        header.fault(first_line, "the file holds no query; write one SELECT below the comments")
-    elif words[0].upper() not in ("SELECT", "WITH", "("):
-        header.fault(first_line, f"a view is one SELECT (or WITH … SELECT), found '{words[0]}'; write only the query")
-    return text[:end].rstrip()
-
-
-def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
-    for found in _TOKEN.finditer(text):
-        yield str(found.lastgroup), found[0], found.start()

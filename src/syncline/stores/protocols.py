@@ -9,6 +9,7 @@ from typing import Protocol
 from syncline.messages import Batch, DeadLetter, Key, Position, Relation, Row, Scalar
 from syncline.move.freshness import Checkpoint
 from syncline.read.definition import Definition
+from syncline.read.maintain.asked import Asked
 
 
 class Mirrors(Protocol):
@@ -158,6 +159,15 @@ class Parked:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """What a named query gives: its columns as pairs of name and type ("" where the database has none), and its rows."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: list[Row]
+    is_cut_short: bool
+
+
 class Reader(Protocol):
     """The reading side of a read store. One thread owns one; it is never waited for, and waits for nobody."""
 
@@ -203,6 +213,10 @@ class Reader(Protocol):
     def lookup(self, table: str, columns: Sequence[str], names: Sequence[str], keys: Sequence[Key]) -> list[Row]: ...
 
     def differences(self, stored: str, columns: Sequence[str], query: str, limit: int) -> tuple[int, list[Row], list[Row]]: ...
+
+    def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryResult:
+        """At most `limit` rows of a named query. Raises TookTooLong, InvalidQueryValues."""
+        ...
 
     def close(self) -> None: ...
 

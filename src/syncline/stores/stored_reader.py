@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from syncline.messages import DeadLetter, Key
 from syncline.move.freshness import Checkpoint
-from syncline.read.definition import loads
+from syncline.read.definition import Definition, loads
 from syncline.stores.dead_letters import read_dead_letters, read_dropped, read_marked
 from syncline.stores.own_tables import Run
 from syncline.stores.parked import as_shown, parked_keys
@@ -37,9 +38,7 @@ class StoredReader:
         found: dict[str, ViewRow] = {}
         for name, live, generation, following, next_generation, _, error in self._run("select_views"):
             built = builds.get(generation_table(name, next_generation))
-            found[name] = ViewRow(
-                name, loads(live) if live else None, generation, loads(following) if following else None, built, error
-            )
+            found[name] = ViewRow(name, _definition(live), generation, _definition(following), built, error)
         return found
 
     def parked(self) -> list[Parked]:
@@ -62,6 +61,16 @@ class StoredReader:
     def marked(self, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]:
         """Which of these pieces of a view depend on what is held back, and whether any of its rows may."""
         return read_marked(self._run, view, pieces)
+
+
+@lru_cache(maxsize=256)
+def _loads(text: str) -> Definition:
+    return loads(text)
+
+
+def _definition(text: str | None) -> Definition | None:
+    """The definition in a text, which is the same text in nearly every read."""
+    return _loads(text) if text else None
 
 
 def _feed(row: tuple[Any, ...]) -> FeedRow:

@@ -30,7 +30,11 @@ class Parsed:
 
 def parse(sql: str, catalog: Catalog, dialect: Dialect) -> Parsed:
     """Reads one SELECT. Raises UnsupportedQuery for a syntax error or a table that is not in the catalog."""
-    tree = dialect.read(sql)
+    return resolve(sql, dialect.read(sql), catalog)
+
+
+def resolve(sql: str, tree: exp.Query, catalog: Catalog) -> Parsed:
+    """A SELECT that was read, with its tables found. Changes the tree. Raises UnsupportedQuery for one that is not there."""
     sources: dict[str, Source] = {}
     edits: list[tuple[int, int, str]] = []
     for table in list(tree.find_all(exp.Table)):

@@ -71,6 +71,12 @@ class ViewPlan:
     def key_is_not_null(self) -> bool:
         return all(column.not_null for column in self.columns if column.name in self.key)
 
+    @property
+    def visible_types(self) -> tuple[str, ...]:
+        """The declared types of the visible columns."""
+        types = {column.name: column.declared_type for column in self.columns}
+        return tuple(types[name] for name in self.visible)
+
     def as_source(self) -> Source:
         """The view as something that other views read."""
         return Source(self.name, self.columns, (self.key, *self.unique), self.is_rowid_key, True, self.values)

@@ -55,8 +55,8 @@ CREATE TABLE IF NOT EXISTS syncline.truncation (
 )
 
 -- lock_install --
--- Those who install take turns.
-SELECT pg_advisory_xact_lock(7306086956)
+-- Those who make tables of the program in a database, of any role, take turns.
+SELECT pg_advisory_xact_lock(1400467043, 3)
 
 -- select_installed --
 -- How many of the program's tables are here.

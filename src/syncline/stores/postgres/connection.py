@@ -51,6 +51,9 @@ _SETTINGS: Mapping[str, str] = {
     "default_transaction_deferrable": "off",
     "row_security": "off",  # rows that a policy hides are an error, not rows that are gone
 }
+OWN_NAMES: Mapping[str, str] = {"search_path": "pg_catalog,pg_temp"}
+"""For whoever reads tables of others: only PostgreSQL's own functions and operators are found by their names, none that somebody
+else put into a schema, which would run with the rights of who reads."""
 _TRAVEL_AS_THEY_ARE = ("bool", "int2", "int4", "int8", "oid", "float4", "float8", "bytea")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 _AUTHENTICATION = ("28P01", "28000")

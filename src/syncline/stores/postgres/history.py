@@ -66,7 +66,8 @@ class PostgresHistory:
 
     def newest(self) -> Position:
         with translated(self.database):
-            sequence_outbox(self._connection)
+            with self._writing():
+                sequence_outbox(self._connection)
             return self._place(0)[0].newest
 
     def batch(self, after: int, limit: int) -> tuple[Place, End | None, list[StoredEvent]]:
@@ -101,23 +102,35 @@ class PostgresHistory:
             return _original(self._run("select_stream", stream=storable(stream), since=since, up_to=up_to).fetchall())
 
     def renew(self, incarnation: str) -> None:
-        with translated(self.database), self._connection.transaction():
+        with translated(self.database), self._writing(), self._connection.transaction():
             self._connection.execute(LOG_SQL["lock"])
             self._run("renew_incarnation", incarnation=incarnation)
 
-    def _refuse_missing_rights(self) -> None:
-        missing = self._run("select_missing_rights").fetchall()
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What only some logs ask of a follower. Raises StoreError where its role may not, with the GRANT."""
+        try:
+            yield
+        except errors.InsufficientPrivilege:
+            self._refuse_missing_rights(is_writing=True)
+            raise
+
+    def _refuse_missing_rights(self, *, is_writing: bool = False) -> None:
+        missing = self._run("select_missing_rights", is_writing=is_writing).fetchall()
         if missing:
             role = quoted(self._connection.info.user)
             grants = "; ".join(f"GRANT {what} TO {role}" for (what,) in missing)
+            why = ": something waits in the outbox, or the history was restored" if is_writing else ""
+            what = "write to" if is_writing else "follow"
             raise StoreError(
-                f"{shown(self.database)}: the role lacks rights to follow the event log; let its owner run: {grants}"
+                f"{shown(self.database)}: the role lacks rights to {what} the event log{why}; let its owner run: {grants}"
             )
 
     def _sequence(self) -> None:
         """Another time where somebody is appending just now: what is in the log already can be read."""
         try:
-            sequence_outbox(self._connection)
+            with self._writing():
+                sequence_outbox(self._connection)
         except errors.LockNotAvailable:
             return
         self._is_waiting = False

@@ -1,6 +1,6 @@
 -- select_missing_rights --
--- What a follower may not do with a log that is there, as what is to be granted: it reads, moves what waits in the outbox into the
--- log, and gives a history that was restored a name of its own.
+-- What a follower may not do with a log that is there, as what is to be granted: it reads; it moves what waits in the outbox into
+-- the log, and gives a history that was restored a name of its own, and needs to write only when there is such to do.
 SELECT 'USAGE ON SCHEMA syncline'
   FROM pg_namespace AS n
  WHERE n.nspname = 'syncline' AND NOT has_schema_privilege(n.oid, 'USAGE')
@@ -11,6 +11,7 @@ SELECT string_agg(w.privilege, ', ' ORDER BY w.place) || ' ON syncline.' || c.re
   JOIN (VALUES (1, 'event_log', 'SELECT'), (2, 'event_log', 'UPDATE'), (3, 'event', 'SELECT'), (4, 'event', 'INSERT'),
                (5, 'outbox', 'SELECT'), (6, 'outbox', 'DELETE')) AS w(place, name, privilege) ON w.name = c.relname
  WHERE n.nspname = 'syncline' AND NOT has_table_privilege(c.oid, w.privilege)
+   AND (w.privilege = 'SELECT' OR :is_writing)
  GROUP BY c.relname
 
 -- select_place --

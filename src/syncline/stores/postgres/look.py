@@ -7,7 +7,7 @@ from syncline.errors import SourceChanged
 from syncline.messages import Key, Position, Relation, Row
 from syncline.move.feed import key_of
 from syncline.stores.postgres import marks
-from syncline.stores.postgres.connection import connect, translated
+from syncline.stores.postgres.connection import OWN_NAMES, connect, translated
 from syncline.stores.postgres.install import SQL, is_installed
 from syncline.stores.postgres.source import Table, lookup, scan, table_of
 
@@ -21,7 +21,8 @@ class _Look:
 
     def __init__(self, database: str) -> None:
         self.database = database
-        self.connection = connect(database, settings={"default_transaction_read_only": "on", "lock_timeout": str(LOCK_WAIT_MS)})
+        settings = {**OWN_NAMES, "default_transaction_read_only": "on", "lock_timeout": str(LOCK_WAIT_MS)}
+        self.connection = connect(database, settings=settings)
         self._tables: dict[str, Table] = {}
 
     def scan(self, relation: Relation, after: Key | None, budget_s: float) -> tuple[list[Row], bool]:

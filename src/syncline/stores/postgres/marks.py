@@ -4,7 +4,7 @@ A statement leaves one mark, however many rows it wrote: the transaction and, fo
 statement that wrote very many leaves several, since no value of PostgreSQL may be larger than a gigabyte.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from syncline.messages import Position
 from syncline.stores.postgres.connection import quoted
@@ -80,13 +80,14 @@ def insert_marks(table: Table, number: int, count: int) -> str:
 def select_marked(table: Table, number: int) -> str:
     """Current rows of the keys marked since a position: whether the row is there, its key as it was marked, then its columns."""
     names, key = key_names(table), table.relation.key
+    enums = {name: enum for name, enum in zip(names, table.key_enums, strict=True) if enum}
     same = " AND ".join(
-        f"t.{quoted(column)} = m.{name}" + ("" if declared == travelling else f"::{declared}")
-        for column, name, declared, travelling in zip(key, names, table.key_types, _travelling(table), strict=True)
+        f"t.{quoted(column)} = {'e' if name in enums else 'm'}.{name}" for column, name in zip(key, names, strict=True)
     )
     return (
         f"SELECT t.{escaped(quoted(key[0]))} IS NOT NULL, {_listed('m.', names)}, {escaped(columns_of(table, 't.'))} "
-        f"FROM ({select_dirty(table, number)}) AS m LEFT JOIN {escaped(table.name)} AS t ON {escaped(same)}"
+        f"FROM ({select_dirty(table, number)}) AS m {escaped(_read_as_enums(enums))}"
+        f"LEFT JOIN {escaped(table.name)} AS t ON {escaped(same)}"
     )
 
 
@@ -163,6 +164,15 @@ def _keys(table: Table) -> list[str]:
     """The key's columns as they travel."""
     types = zip(table.relation.key, _travelling(table), table.key_types, strict=True)
     return [_travelled(quoted(name), travelling, declared) for name, travelling, declared in types]
+
+
+def _read_as_enums(enums: Mapping[str, str]) -> str:
+    """The marked texts of enums as these: read, not cast, as they were printed."""
+    if not enums:
+        return ""
+    texts = ", ".join(f"'{name}', m.{name}" for name in enums)
+    columns = ", ".join(f"{name} {enum}" for name, enum in enums.items())
+    return f"CROSS JOIN LATERAL json_to_record(json_build_object({texts})) AS e ({columns}) "
 
 
 def _travelled(column: str, travelling: str, declared: str) -> str:

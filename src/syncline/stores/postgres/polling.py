@@ -19,7 +19,7 @@ from syncline.messages import Batch, Chunk, Key, Position, Relation, Row, Scalar
 from syncline.move.feed import Held
 from syncline.places import without_password
 from syncline.stores.postgres.compare import differences, pages, refuse_not_a_number
-from syncline.stores.postgres.connection import connect, load, quoted, shown, translated
+from syncline.stores.postgres.connection import OWN_NAMES, connect, load, quoted, shown, translated
 from syncline.stores.postgres.group_count import counted
 from syncline.stores.postgres.source import Table, columns_of, estimated_rows, scan, table_of
 from syncline.stores.sweeps import SWEEPS, is_same_group, sweep_number
@@ -59,7 +59,7 @@ class PollingFeed:
         self._incarnation = f"poll-{consumer}"
         self._database, self._held, self._dialect, self._begin = database, held, dialect, begin
         self._every_s, self._changed_at, self._full_every_s = every_s, changed_at, full_every_s
-        self._connection = connect(database, settings={"default_transaction_read_only": "on"})
+        self._connection = connect(database, settings={**OWN_NAMES, "default_transaction_read_only": "on"})
         self._tables: list[Table] = []
         self._next_at = self._full_at = self._probed_at = 0.0
         self._horizons: dict[str, tuple[Scalar, Scalar, float]] = {}

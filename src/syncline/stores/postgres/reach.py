@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from psycopg import errors
 
 from syncline.errors import SourceChanged, StoreError, Unavailable
-from syncline.stores.postgres.connection import Connection, connect, shown, translated
+from syncline.stores.postgres.connection import OWN_NAMES, Connection, connect, shown, translated
 
 READ_WAIT_MS = 20
 LOCK_GRACE_S = 1.0
@@ -28,7 +28,7 @@ class Reach:
 
     def __init__(self, service: str, database: str) -> None:
         self._service, self.database = service, database
-        self.connection = connect(database)
+        self.connection = connect(database, settings=OWN_NAMES)
         self._locked_since: float | None = None
 
     def close(self) -> None:

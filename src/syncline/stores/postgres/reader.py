@@ -4,7 +4,7 @@ Never writes, never waits for the relay, and is never waited for by it: a table 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import psycopg
@@ -12,14 +12,17 @@ from psycopg import errors
 
 from syncline.errors import NotFound, StoreError, Unavailable
 from syncline.messages import Key, Relation, Row
+from syncline.read.maintain.asked import Asked
 from syncline.stores.postgres.build import READERS_LOCK
 from syncline.stores.postgres.connection import connect, quoted, shown, translated
 from syncline.stores.postgres.layout import OWN, Layout
 from syncline.stores.postgres.mirror import orders_by_bytes, rows_between
 from syncline.stores.postgres.own_tables import runner
 from syncline.stores.postgres.program import listed
+from syncline.stores.postgres.queries import run_query
 from syncline.stores.postgres.read import FORMAT
 from syncline.stores.postgres.values import as_parameter, escaped
+from syncline.stores.protocols import QueryResult
 from syncline.stores.read_definitions import generation_table
 from syncline.stores.stored_reader import StoredReader
 
@@ -119,6 +122,11 @@ class PostgresReader(StoredReader):
     def lookup(self, table: str, columns: Sequence[str], names: Sequence[str], keys: Sequence[Key]) -> list[Row]:
         """The rows in which the named columns have these values."""
         return [row for key in keys for row in self.rows(table, columns, [(n, [v]) for n, v in zip(names, key, strict=True)])]
+
+    def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryResult:
+        """At most `limit` rows of a named query."""
+        sql = asked.sql({view: self.table(view) for view in asked.reads})
+        return run_query(self._connection, self._url, asked, sql, values, limit, timeout_s)
 
     def _only_in(self, one: str, other: str, columns: Sequence[str], limit: int) -> list[Row]:
         """Rows of one query that another does not give."""

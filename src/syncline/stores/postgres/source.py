@@ -37,6 +37,7 @@ class Table:
 
     `columns` are all of them, with the database's own types; a relation that is followed may have its read store's.
     `key_types` are those that the key's columns were declared with: an enum or a domain, which is known by what it stands for.
+    `key_enums` are the enums among these, in SQL, and nothing for the others.
     """
 
     relation: Relation
@@ -44,6 +45,7 @@ class Table:
     schema: str
     columns: tuple[Column, ...]
     key_types: tuple[str, ...]
+    key_enums: tuple[str, ...]
     is_unlogged: bool
 
     @property
@@ -94,7 +96,16 @@ def describe(connection: Connection, service: str, name: str) -> Table:
     whole = tuple(Column(c.name, c.declared_type, c.collation, c.not_null or c.name in key) for c in columns)
     relation = Relation(service, table, whole, key, others, False, "postgres", "" if schema == "public" else schema)
     declared = {each[0]: each[5] for each in found_columns}
-    return Table(relation, oid, schema, whole, tuple(declared[name] for name in key), persistence == "u")
+    enums = {each[0]: each[7] for each in found_columns}
+    return Table(
+        relation,
+        oid,
+        schema,
+        whole,
+        tuple(declared[name] for name in key),
+        tuple(enums[name] for name in key),
+        persistence == "u",
+    )
 
 
 def table_of(connection: Connection, relation: Relation) -> Table:
@@ -210,7 +221,7 @@ def _keys(connection: Connection, full: str, name: str, oid: int) -> tuple[tuple
 
 def _refuse_key(full: str, key: Sequence[str], found: Sequence[Row]) -> None:
     """Values of a key that are equal must be the same: else one row of the table would be two in a mirror."""
-    for name, declared, _, collation, _, _, is_known in cast(list[tuple[str, str, bool, str, bool, str, bool]], found):
+    for name, declared, _, collation, _, _, is_known, _ in cast(list[tuple[str, str, bool, str, bool, str, bool, str]], found):
         if name not in key:
             continue
         if collation != "BINARY":

@@ -24,7 +24,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relpersistence::text, c.r
    AND CASE WHEN :schema = '' THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = :schema END
 
 -- select_columns --
--- A table's columns in order. The type of a domain is what it stands for; one that is not PostgreSQL's own is known by its text.
+-- A table's columns in order. The type of a domain is what it stands for; one that is not PostgreSQL's own is known by its text;
+-- an enum has its name besides.
 WITH RECURSIVE base AS (
   SELECT a.attnum, a.atttypid AS type, a.atttypmod AS modifier, false AS is_domain
     FROM pg_catalog.pg_attribute AS a
@@ -41,7 +42,8 @@ SELECT a.attname,
        CASE WHEN a.attcollation = 0 OR l.collisdeterministic THEN 'BINARY' ELSE l.collname::text END,
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'),
        pg_catalog.format_type(a.atttypid, a.atttypmod),
-       t.typnamespace = 'pg_catalog'::regnamespace OR t.typtype = 'e'
+       t.typnamespace = 'pg_catalog'::regnamespace OR t.typtype = 'e',
+       CASE WHEN t.typtype = 'e' THEN t.typnamespace::regnamespace || '.' || pg_catalog.quote_ident(t.typname) ELSE '' END
   FROM pg_catalog.pg_attribute AS a
   JOIN base AS b ON b.attnum = a.attnum
   JOIN pg_catalog.pg_type AS t ON t.oid = b.type AND t.typtype <> 'd'

@@ -19,7 +19,7 @@ from syncline.messages import Batch, Chunk, Key, Position, Relation, Row
 from syncline.move.feed import in_pages
 from syncline.read.maintain.schema import mirror_id
 from syncline.stores.postgres.compare import differences, refuse_not_a_number
-from syncline.stores.postgres.connection import Connection, connect, shown, translated
+from syncline.stores.postgres.connection import OWN_NAMES, Connection, connect, shown, translated
 from syncline.stores.postgres.intake import Intake
 from syncline.stores.postgres.log_stream import LogStream
 from syncline.stores.postgres.net import Net, keys_of
@@ -66,7 +66,7 @@ class WalFeed:
         self.activity = ""
         self.complaint = ""
         self._database, self._store = database, store
-        self._connection = connect(database, settings={"synchronous_commit": "local"})
+        self._connection = connect(database, settings={**OWN_NAMES, "synchronous_commit": "local"})
         self._slot = slot_for(service, store.consumer, store.path)
         self._intake: Intake | None = None
         self._history = ""

@@ -4,14 +4,17 @@ Never writes, never waits for the relay, and is never waited for by it.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from syncline.errors import StoreError, Unavailable
 from syncline.messages import Key, Relation, Row
+from syncline.read.maintain.asked import Asked
+from syncline.stores.protocols import QueryResult
 from syncline.stores.sqlite.connection import FORMAT, open_reader_file, translated
 from syncline.stores.sqlite.mirror import rows_between
 from syncline.stores.sqlite.own_tables import runner
+from syncline.stores.sqlite.queries import run_query
 from syncline.stores.sqlite.tables import quoted
 from syncline.stores.stored_reader import StoredReader
 
@@ -110,6 +113,11 @@ class SQLiteReader(StoredReader):
         condition = " AND ".join(f"{quoted(name)} IS ?" for name in names) or "1"
         sql = f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)} WHERE {condition}"
         return [row for key in keys for row in self._connection.execute(sql, key)]
+
+    def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryResult:
+        """At most `limit` rows of a named query."""
+        sql = asked.sql({view: self.table(view) for view in asked.reads})
+        return run_query(self._connection, self.path, asked, sql, values, limit, timeout_s)
 
 
 def open_reader(path: str, until: float) -> SQLiteReader:

@@ -1,0 +1,60 @@
+"""What an answer carries besides its rows: how new it is, how old it may be, its tag; and the headers that ask for that."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from syncline.codec import to_json
+from syncline.messages import Token, parse_token
+from syncline.serve.problems import Refused
+
+DEFAULT_WAIT_S = 5.0
+JSON = "application/json"
+
+
+def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Plain values as an answer."""
+    return Response(to_json(body), status, headers, JSON)
+
+
+def freshness_headers(token: Token, staleness_s: float | None, *, exact: bool) -> dict[str, str]:
+    """`Consistency-Token`, `Staleness` where it is known, and `Exact` where the rows may be inexact."""
+    headers = {"Consistency-Token": str(token)}
+    if staleness_s is not None:
+        headers["Staleness"] = f"{staleness_s:.3f}"
+    if not exact:
+        headers["Exact"] = "false"
+    return headers
+
+
+def tagged(request: Request, body: bytes, headers: dict[str, str]) -> Response:
+    """An answer with its entity tag; 304 where the caller holds these very bytes already (RFC 9110 §13.1.2)."""
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers["ETag"] = etag
+    held = request.headers.get("if-none-match")
+    if held is not None and (held.strip() == "*" or etag in [each.strip().removeprefix("W/") for each in held.split(",")]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, 200, headers, JSON)
+
+
+def at_least(request: Request) -> Token | None:
+    """The token of the header `At-Least`. Raises InvalidToken."""
+    text = request.headers.get("at-least")
+    return None if text is None else parse_token(text)
+
+
+def seconds(request: Request, header: str, most: float = math.inf) -> float | None:
+    """The seconds in a header, at most `most`. Raises Refused for what is no number of seconds."""
+    text = request.headers.get(header)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise Refused(400, "bad-value", f"the header {header} is {text[:40]!r}, expected a number of seconds such as 2.5")
+    return min(value, most)

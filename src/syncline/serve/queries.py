@@ -1,0 +1,3 @@
+"""Named queries over HTTP."""
+
+ROUTES = ()

@@ -1,0 +1,77 @@
+"""What all endpoints share: the App, what the service is told, who may ask, and the threads that read. Made and closed once."""
+
+import time
+from collections.abc import Mapping
+
+from starlette.concurrency import run_in_threadpool
+
+from syncline.app import App
+from syncline.config import ReadModelConfig
+from syncline.errors import NotFound
+from syncline.http_config import HttpConfig
+from syncline.read.sql_file import suggestion
+from syncline.serve.auth import checking, load_tokens
+from syncline.serve.caller import ROLES, Authenticate, Caller
+from syncline.serve.problems import Refused
+from syncline.serve.reading import Reads
+
+ANYONE = Caller("anyone", frozenset(ROLES))
+"""Who asks where nobody has to say who they are: only this machine is answered then."""
+
+
+class Serving:
+    """One service over one App. `close` ends its threads; the App is not its own, and stays."""
+
+    def __init__(self, app: App, config: HttpConfig, authenticate: Authenticate | None) -> None:
+        """Raises InvalidDefinition for tokens that cannot be read."""
+        self.app, self.config = app, config
+        tokens = load_tokens(config.tokens)
+        self._known = checking(tokens, time.time) if tokens else None
+        self._authenticate = authenticate
+        self._reads = {
+            model.database: Reads(model.database, most_waiting=config.limits.waiting) for model in app.config.read_models
+        }
+        self._models: Mapping[str, ReadModelConfig] = {
+            view.name: model for model in reversed(app.config.read_models) for view in model.views
+        }
+
+    def close(self) -> None:
+        """Ends what the service started."""
+        for reads in self._reads.values():
+            reads.close()
+
+    @property
+    def has_callers(self) -> bool:
+        """Whether a caller has to say who it is."""
+        return self._known is not None or self._authenticate is not None
+
+    async def caller_of(self, token: str) -> Caller | None:
+        """Who shows this token."""
+        found = self._known(token) if self._known is not None else None
+        if found is None and self._authenticate is not None:
+            found = await run_in_threadpool(self._authenticate, token)
+        return found
+
+    def model_of(self, view: str) -> ReadModelConfig:
+        """The read model that a view is of. Raises NotFound."""
+        found = self._models.get(view)
+        if found is None:
+            near = suggestion(view, list(self._models))
+            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(sorted(self._models)) or 'none'}"
+            raise NotFound(f"there is no view '{view}'; {hint}")
+        return found
+
+    def reads_of(self, model: ReadModelConfig) -> Reads:
+        """Who reads a read model's store."""
+        return self._reads[model.database]
+
+    def filter_of(self, view: str, caller: Caller) -> list[tuple[str, object]]:
+        """The columns of a view, with the value that each must have in a row that this caller may see."""
+        return [(column, claim_of(caller, claim, view)) for column, claim in self.config.filters.get(view, {}).items()]
+
+
+def claim_of(caller: Caller, claim: str, what: str) -> object:
+    """What is known of the caller. Raises Refused where it is not."""
+    if claim not in caller.claims:
+        raise Refused(403, "not-allowed", f"of '{what}' a caller sees the rows of its own '{claim}', and {caller.name} has none")
+    return caller.claims[claim]
