@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from syncline.check import CheckReport, ViewReport, check_config
-from syncline.commanding import Commands
+from syncline.commanding import Commands, CommandType
 from syncline.composing import compose
 from syncline.config import Config, ReadModelConfig
 from syncline.definitions import View
@@ -114,6 +114,10 @@ class App:
     def command_names(self) -> tuple[str, ...]:
         """The names of all commands that can be sent."""
         return self._commands.names
+
+    def command_types(self, schemas_at: str = "#/$defs") -> tuple[list[CommandType], dict[str, Any]]:
+        """All commands that can be sent, each with its JSON Schema, and the schemas that those refer to as `schemas_at`/NAME."""
+        return self._commands.types(schemas_at)
 
     # -- following -----------------------------------------------------------------------------------------------------
 

@@ -165,6 +165,12 @@ class CommandCodec:
             raise InvalidCommand(name, faults)
         return msgspec.convert(value, kind)
 
+    def schemas(self, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The JSON Schema of each command, by name, and those that they refer to, which are to be found at `where`/NAME."""
+        kinds = list(self._classes.values())
+        found, shared = msgspec.json.schema_components(kinds, schema_hook=_hooked, ref_template=where + "/{name}")
+        return dict(zip(self._classes, found, strict=True)), shared
+
     def _faults(self, command: object, error: Exception) -> list[tuple[str, str]]:
         try:
             value = msgspec.to_builtins(command)
@@ -303,6 +309,11 @@ def _placed(error: BaseException) -> tuple[str, str]:
     text = str(error) or type(error).__name__
     reason, separator, place = text.rpartition(" - at `")
     return (place.rstrip("`"), reason) if separator else ("$", text)
+
+
+def _hooked(kind: type) -> dict[str, Any]:
+    """The schema of a class that has none: any value."""
+    return {"description": kind.__name__}
 
 
 def to_json(value: object) -> bytes:

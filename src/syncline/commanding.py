@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,15 @@ from syncline.composing import Writing
 from syncline.errors import InvalidCommand, NotFound, SynclineError, Unavailable
 from syncline.messages import Receipt
 from syncline.write.commit import GroupCommit, Handler, Request
+
+
+@dataclass(frozen=True, slots=True)
+class CommandType:
+    """A command that can be sent: its name, the service that handles it, and the JSON Schema of its payload."""
+
+    name: str
+    service: str
+    schema: Mapping[str, Any]
 
 
 class Commands:
@@ -75,6 +85,16 @@ class Commands:
         near = [each for each in self.names if each.lower() == name.lower()]
         hint = f"did you mean '{near[0]}'?" if near else f"commands are: {', '.join(self.names) or 'none'}"
         raise NotFound(f"there is no command '{name}'; {hint}")
+
+    def types(self, where: str) -> tuple[list[CommandType], dict[str, Any]]:
+        """What can be sent, and the schemas that those of the commands refer to, to be found at `where`/NAME."""
+        found: list[CommandType] = []
+        shared: dict[str, Any] = {}
+        for service, codec in self._codecs.items():
+            schemas, its = codec.schemas(where)
+            found += [CommandType(name, service, schema) for name, schema in schemas.items()]
+            shared |= its
+        return found, shared
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@
     ├── InvalidToken           a token that was never printed by Syncline
     ├── DeadToken              a token of an incarnation of the source that is gone
     ├── NotFound               no such view, service or row
+    │   └── UnknownColumn      no such column of a view
     ├── NotReady               a view that is still being built
     ├── StaleRead              a token was not reached in time
     ├── TookTooLong            a read was ended at its time limit
@@ -146,6 +147,10 @@ class DeadToken(SynclineError):
 
 class NotFound(SynclineError):
     """No such view, service, column or row."""
+
+
+class UnknownColumn(NotFound):
+    """A view has no column of this name; the message says which it has, or which was probably meant."""
 
 
 class NotReady(SynclineError):

@@ -12,6 +12,7 @@ class Limits:
     """What one caller, and all together, may take."""
 
     body_bytes: int = 1_000_000
+    body_s: float = 10.0
     page_rows: int = 1_000
     query_s: float = 5.0
     wait_s: float = 30.0

@@ -1,6 +1,7 @@
 """Concurrent writers of a PostgreSQL database, cut connections, other histories: nothing is lost, and no state is torn."""
 
 import random
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -336,6 +337,27 @@ def test_a_read_store_that_fell_too_far_behind_loses_its_marks_and_compares(
         owner.execute("UPDATE t SET a = 'again'")
         slow.catch_up()
         slow.assert_mirrors_equal()
+
+
+def test_two_read_stores_of_which_one_is_a_copy_are_told_by_name_and_stay_exact(
+    database: str, owner: Connection, tmp_path: Path
+) -> None:
+    with closing(PostgresFollower(database, tmp_path / "first.db", "triggers")) as made:
+        made.catch_up()
+    shutil.copy(tmp_path / "first.db", tmp_path / "copy.db")
+    with (
+        closing(PostgresFollower(database, tmp_path / "first.db", "triggers")) as first,
+        closing(PostgresFollower(database, tmp_path / "copy.db", "triggers")) as copied,
+    ):
+        first.catch_up()
+        copied.catch_up()
+        owner.execute("UPDATE t SET a = 'y'")
+        with pytest.raises(StoreError, match=r"copy\.db' follows 'shop' in the name of '.*first\.db': .* is a copy"):
+            first.catch_up()
+        for follower in (copied, first):
+            follower.rest()
+            follower.catch_up()
+            follower.assert_mirrors_equal()
 
 
 @pytest.mark.parametrize("is_open", [True, False], ids=["while followed", "while not followed"])

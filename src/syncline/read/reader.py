@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from syncline.errors import NotFound, NotReady, StaleRead
+from syncline.errors import NotFound, NotReady, StaleRead, UnknownColumn
 from syncline.messages import DeadLetter, Key, Position, Relation, Row, Token
 from syncline.move.freshness import Checkpoint, staleness, unreached
 from syncline.read.definition import Definition
@@ -305,7 +305,7 @@ def _live(snapshot: Snapshot, name: str) -> _Live | NotReady:
 def _rows(snapshot: Snapshot, wanted: Wanted, live: _Live) -> ReadResult:
     definition, services, feeds = live.definition, live.services, live.feeds
     plan = definition.own_plan
-    conditions = [(_column(definition, name), value) for name, value in wanted.where]
+    conditions = [(column_of(definition, name), value) for name, value in wanted.where]
     if wanted.key is not None:
         if len(wanted.key) != len(definition.view.key):
             raise NotFound(
@@ -313,8 +313,8 @@ def _rows(snapshot: Snapshot, wanted: Wanted, live: _Live) -> ReadResult:
                 f"expected {len(definition.view.key)} values, found {len(wanted.key)}"
             )
         conditions += list(zip(definition.view.key, wanted.key, strict=True))
-    order = [(_column(definition, name.removeprefix("-")), name.startswith("-")) for name in wanted.order_by]
-    where = [(_column(definition, name), _meant(definition, name, value)) for name, value in conditions]
+    order = [(column_of(definition, name.removeprefix("-")), name.startswith("-")) for name in wanted.order_by]
+    where = [(column_of(definition, name), _meant(definition, name, value)) for name, value in conditions]
     order = order or [(name, False) for name in plan.key if name in plan.visible]
     rows, held = _with_marks(snapshot, definition, services, where, order, wanted.limit)
     vector = {feed.service: feed.checkpoint for feed in feeds if feed.service in services}
@@ -390,13 +390,14 @@ def _concerns(parked_in: str, name: str, snapshot: Snapshot) -> bool:
     return False
 
 
-def _column(definition: Definition, name: str) -> str:
+def column_of(definition: Definition, name: str) -> str:
+    """A visible column of a view, as the view spells it. Raises UnknownColumn."""
     visible = definition.own_plan.visible
     found = next((column for column in visible if column.lower() == name.lower()), None)
     if found is None:
         near = suggestion(name, list(visible))
         hint = f"did you mean '{near}'?" if near else f"it has: {', '.join(visible)}"
-        raise NotFound(f"view '{definition.view.name}' has no column '{name}'; {hint}")
+        raise UnknownColumn(f"view '{definition.view.name}' has no column '{name}'; {hint}")
     return found
 
 

@@ -1,13 +1,15 @@
 """What an answer carries besides its rows: how new it is, how old it may be, its tag; and the headers that ask for that."""
 
+import asyncio
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from syncline.codec import to_json
+from syncline.http_config import Limits
 from syncline.messages import Token, parse_token
 from syncline.serve.problems import Refused
 
@@ -58,3 +60,39 @@ def seconds(request: Request, header: str, most: float = math.inf) -> float | No
     if not 0 <= value < math.inf:
         raise Refused(400, "bad-value", f"the header {header} is {text[:40]!r}, expected a number of seconds such as 2.5")
     return min(value, most)
+
+
+async def body_of(request: Request, limits: Limits) -> bytes:
+    """What is sent with a request. Raises Refused for more, or for taking longer, than is allowed."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.body_s):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.body_bytes:
+                    raise Refused(413, "too-large", f"the body is larger than {limits.body_bytes:,} bytes; send less")
+                parts.append(part)
+    except TimeoutError:
+        raise Refused(408, "too-slow", f"the body was not there within {limits.body_s:g} s; send it faster") from None
+    return b"".join(parts)
+
+
+def exact_conditions(request: Request, options: Sequence[str]) -> tuple[list[tuple[str, object]], dict[str, str]]:
+    """Columns with the value that each must have, from the query string (`column=value`, or `column.eq=value`); and the options.
+
+    Raises Refused for an operator that is not equality, and for what is given twice.
+    """
+    conditions: dict[str, object] = {}
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        column = name.removesuffix(".eq")
+        if name in given or column in conditions:
+            raise Refused(400, "bad-request", f"'{name[:60]}' is given twice")
+        if name in options:
+            given[name] = value
+        elif "." in column:
+            raise Refused(400, "bad-request", f"'{name[:60]}': a stream takes equality alone; write column=value")
+        else:
+            conditions[column] = value
+    return list(conditions.items()), given

@@ -25,6 +25,7 @@ from syncline.errors import (
     StoreError,
     SynclineError,
     TookTooLong,
+    UnknownColumn,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -75,6 +76,7 @@ TITLES: Mapping[str, str] = {
     "stale-read": "It is not as new as asked",
     "too-large": "The request is too large",
     "too-many": "Too many requests",
+    "too-slow": "The request took too long to arrive",
     "took-too-long": "It took too long",
     "unavailable": "A database cannot be used now",
     "unknown-column": "There is no such column",
@@ -90,6 +92,7 @@ _STATUS: tuple[tuple[type[SynclineError], int, str], ...] = (
     (CommandReused, 409, "command-reused"),
     (InvalidToken, 400, "bad-token"),
     (DeadToken, 410, "dead-token"),
+    (UnknownColumn, 400, "unknown-column"),
     (NotFound, 404, "not-found"),
     (NotReady, 503, "not-ready"),
     (StaleRead, 503, "stale-read"),

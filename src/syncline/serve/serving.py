@@ -1,6 +1,7 @@
 """What all endpoints share: the App, what the service is told, who may ask, and the threads that read. Made and closed once."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +13,7 @@ from syncline.http_config import HttpConfig
 from syncline.read.sql_file import suggestion
 from syncline.serve.auth import checking, load_tokens
 from syncline.serve.caller import ROLES, Authenticate, Caller
+from syncline.serve.live import Live
 from syncline.serve.problems import Refused
 from syncline.serve.reading import Reads
 
@@ -31,12 +33,16 @@ class Serving:
         self._reads = {
             model.database: Reads(model.database, most_waiting=config.limits.waiting) for model in app.config.read_models
         }
+        self._live = {model.database: Live(model.database) for model in app.config.read_models}
+        self._streams: Counter[str] = Counter()
         self._models: Mapping[str, ReadModelConfig] = {
             view.name: model for model in reversed(app.config.read_models) for view in model.views
         }
 
     def close(self) -> None:
         """Ends what the service started."""
+        for live in self._live.values():
+            live.close()
         for reads in self._reads.values():
             reads.close()
 
@@ -64,6 +70,25 @@ class Serving:
     def reads_of(self, model: ReadModelConfig) -> Reads:
         """Who reads a read model's store."""
         return self._reads[model.database]
+
+    def live_of(self, model: ReadModelConfig) -> Live:
+        """Who tells the changes of a read model's views."""
+        return self._live[model.database]
+
+    def enter_stream(self, caller: Caller) -> None:
+        """Counts a stream of a caller. Raises Refused for one too many."""
+        limits = self.config.limits
+        of_caller = limits.streams_per_caller if self.has_callers else limits.streams
+        if self._streams.total() >= limits.streams or self._streams[caller.name] >= of_caller:
+            headers = {"Retry-After": "5"}
+            raise Refused(429, "too-many", f"{caller.name} has too many streams open; close some", headers=headers)
+        self._streams[caller.name] += 1
+
+    def leave_stream(self, caller: Caller) -> None:
+        """One stream less."""
+        self._streams[caller.name] -= 1
+        if not self._streams[caller.name]:
+            del self._streams[caller.name]
 
     def filter_of(self, view: str, caller: Caller) -> list[tuple[str, object]]:
         """The columns of a view, with the value that each must have in a row that this caller may see."""

@@ -168,6 +168,16 @@ class QueryResult:
     is_cut_short: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A part of a view's change feed: the numbers of the oldest and newest that it holds, and some rows (number, operation, key
+    columns) in order. The operation is "upsert", "delete", or "reset", which has no key: the view was built anew."""
+
+    oldest: int
+    newest: int
+    rows: list[Row]
+
+
 class Reader(Protocol):
     """The reading side of a read store. One thread owns one; it is never waited for, and waits for nobody."""
 
@@ -176,6 +186,8 @@ class Reader(Protocol):
     def data_version(self) -> int: ...
 
     def holder(self) -> str: ...
+
+    def consumer(self) -> str: ...
 
     def feeds(self) -> list[FeedRow]: ...
 
@@ -213,6 +225,10 @@ class Reader(Protocol):
     def lookup(self, table: str, columns: Sequence[str], names: Sequence[str], keys: Sequence[Key]) -> list[Row]: ...
 
     def differences(self, stored: str, columns: Sequence[str], query: str, limit: int) -> tuple[int, list[Row], list[Row]]: ...
+
+    def changes(self, view: str, key: Sequence[str], after: int, limit: int) -> Changes:
+        """The changes of a view numbered above `after`, at most `limit`."""
+        ...
 
     def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryResult:
         """At most `limit` rows of a named query. Raises TookTooLong, InvalidQueryValues."""

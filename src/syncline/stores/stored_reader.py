@@ -26,6 +26,10 @@ class StoredReader:
         """The relay that last took the store over."""
         return str(self._run("select_holder").fetchone()[0])
 
+    def consumer(self) -> str:
+        """The identity of the store: another one, made in its place, has another."""
+        return str(self._run("select_meta").fetchone()[1])
+
     def feeds(self) -> list[FeedRow]:
         """Every service's checkpoint and state, by name."""
         return [_feed(row) for row in self._run("select_feeds")]

@@ -127,9 +127,9 @@ ON CONFLICT (consumer) DO UPDATE SET read_store = excluded.read_store WHERE cons
 SELECT expired FROM syncline.consumer WHERE consumer = :consumer
 
 -- select_reading --
--- Where a read store stands: the history, whether its cluster is this one, whether the read store's marks were given up, whether it
--- read with this proof; then the snapshot of this transaction, and the database's time.
-SELECT s.incarnation, s.cluster, c.expired,
+-- Where a read store stands: the history, whether its cluster is this one, whether the read store's marks were given up, where that
+-- is, whether it read with this proof; then the snapshot of this transaction, and the database's time.
+SELECT s.incarnation, s.cluster, c.expired, c.read_store,
        EXISTS (SELECT FROM syncline.reading AS r WHERE r.consumer = c.consumer AND r.proof = :proof),
        pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1,
        ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot())::text::bigint),

@@ -22,11 +22,12 @@ from syncline.stores.postgres.program import listed
 from syncline.stores.postgres.queries import run_query
 from syncline.stores.postgres.read import FORMAT
 from syncline.stores.postgres.values import as_parameter, escaped
-from syncline.stores.protocols import QueryResult
-from syncline.stores.read_definitions import generation_table
+from syncline.stores.protocols import Changes, QueryResult
+from syncline.stores.read_definitions import changes_table, generation_table
 from syncline.stores.stored_reader import StoredReader
 
 MADE_POLL_S = 0.01
+KEYS_A_STATEMENT = 50
 SETTINGS = {"default_transaction_isolation": "repeatable\\ read", "default_transaction_read_only": "on"}
 
 
@@ -121,7 +122,25 @@ class PostgresReader(StoredReader):
 
     def lookup(self, table: str, columns: Sequence[str], names: Sequence[str], keys: Sequence[Key]) -> list[Row]:
         """The rows in which the named columns have these values."""
-        return [row for key in keys for row in self.rows(table, columns, [(n, [v]) for n, v in zip(names, key, strict=True)])]
+        found: list[Row] = []
+        sql = f"{escaped(f'SELECT {listed(columns)} FROM {self.table(table)}')} WHERE "
+        for start in range(0, len(keys), KEYS_A_STATEMENT):
+            some = keys[start : start + KEYS_A_STATEMENT]
+            each = (" AND ".join(_is(name, value) for name, value in zip(names, key, strict=True)) or "true" for key in some)
+            wanted = [as_parameter(value) for key in some for value in key if value is not None]
+            with translated(self._url):
+                found += self._connection.execute(sql + " OR ".join(f"({one})" for one in each), wanted).fetchall()
+        return found
+
+    def changes(self, view: str, key: Sequence[str], after: int, limit: int) -> Changes:
+        """The changes of a view numbered above `after`, at most `limit`."""
+        feed = escaped(self._layout.of_views(changes_table(view)))
+        with translated(self._url):
+            ends = self._connection.execute(f"SELECT min(seq), max(seq) FROM {feed}").fetchone()
+            oldest, newest = ends if ends is not None else (0, 0)
+            columns = escaped(listed(("seq", "op", *key)))
+            sql = f"SELECT {columns} FROM {feed} WHERE seq > %s ORDER BY seq LIMIT %s"
+            return Changes(oldest or 0, newest or 0, self._connection.execute(sql, (after, limit)).fetchall())
 
     def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryResult:
         """At most `limit` rows of a named query."""

@@ -72,7 +72,7 @@ def describe(connection: Connection, service: str, name: str) -> Table:
     SourceChanged when there is no such table, StoreError when it cannot be followed, with the reason and what to do.
     """
     schema, _, table = name.rpartition(".")
-    found = connection.execute(_SQL["select_table"], {"name": table, "schema": schema}).fetchone()
+    found = _find(connection, table, schema) or (None if schema else _find(connection, table, "public"))
     if found is None:
         known = tables(connection)
         near = [each for each in known if each.rpartition(".")[2].lower().rstrip("s") == table.lower().rstrip("s")]
@@ -176,6 +176,11 @@ def scan(connection: Connection, table: Table, after: Key | None, limit: int) ->
     where = f" WHERE ({key}) > ({', '.join(['%s'] * len(table.relation.key))})" if after is not None else ""
     sql = f"SELECT {escaped(columns_of(table))} FROM {escaped(table.name)}{where} ORDER BY {key} LIMIT {limit}"
     return connection.execute(sql, [as_parameter(value) for value in after or ()]).fetchall()
+
+
+def _find(connection: Connection, table: str, schema: str) -> Row | None:
+    """Without a schema, what the role finds by the name alone: nothing in one that it may not use."""
+    return connection.execute(_SQL["select_table"], {"name": table, "schema": schema}).fetchone()
 
 
 def _refuse_kind(full: str, kind: str, persistence: str, *, is_partition: bool, inherits: bool) -> None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from syncline.errors import SourceChanged
+from syncline.errors import SourceChanged, StoreError
 from syncline.messages import Batch, Chunk, Key, Position, Relation, Row
 from syncline.move.feed import Held, in_pages
 from syncline.stores.postgres import marks
@@ -265,7 +265,9 @@ class TriggerFeed:
         found = place.fetchone()
         if found is None or found[2] is None:
             raise self._reach.removed()
-        incarnation, known, is_expired, is_proven, n, open_, now = found
+        incarnation, known, is_expired, read_store, is_proven, n, open_, now = found
+        if read_store != self._read_store:
+            raise self._copied(read_store)
         is_same = incarnation == after.incarnation
         if is_expired or (known,) != here.fetchone() or (is_same and (not is_proven or after.n > n)):
             return None
@@ -288,6 +290,12 @@ class TriggerFeed:
                 )
         proof = after.proof if is_same and not works else _new_proof()
         return Position(incarnation, n, proof, _numbers(open_)), now, works
+
+    def _copied(self, other: str) -> StoreError:
+        return StoreError(
+            f"'{other}' follows '{self.service}' in the name of '{self._read_store}': one of these read stores is a copy of the "
+            "other, and each takes away the marks that the other needs; stop one, and delete it, so that it is made anew"
+        )
 
     def _refuse_other_columns(self, table: Table, found: Standing) -> None:
         """A column that is followed and was altered must be described anew before a value of it comes."""

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from syncline.errors import StoreError, Unavailable
 from syncline.messages import Key, Relation, Row
 from syncline.read.maintain.asked import Asked
-from syncline.stores.protocols import QueryResult
+from syncline.stores.protocols import Changes, QueryResult
+from syncline.stores.read_definitions import changes_table
 from syncline.stores.sqlite.connection import FORMAT, open_reader_file, translated
 from syncline.stores.sqlite.mirror import rows_between
 from syncline.stores.sqlite.own_tables import runner
@@ -113,6 +114,14 @@ class SQLiteReader(StoredReader):
         condition = " AND ".join(f"{quoted(name)} IS ?" for name in names) or "1"
         sql = f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)} WHERE {condition}"
         return [row for key in keys for row in self._connection.execute(sql, key)]
+
+    def changes(self, view: str, key: Sequence[str], after: int, limit: int) -> Changes:
+        """The changes of a view numbered above `after`, at most `limit`."""
+        feed = quoted(changes_table(view))
+        with translated(self.path):
+            oldest, newest = self._connection.execute(f"SELECT min(seq), max(seq) FROM {feed}").fetchone()
+            sql = f"SELECT {', '.join(map(quoted, ('seq', 'op', *key)))} FROM {feed} WHERE seq > ? ORDER BY seq LIMIT ?"
+            return Changes(oldest or 0, newest or 0, self._connection.execute(sql, (after, limit)).fetchall())
 
     def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryResult:
         """At most `limit` rows of a named query."""
