@@ -68,7 +68,9 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
         relations = [adapted(relation, dialect) for name in model.services for relation in described[name].relations]
         definitions, refused = define_views(model.views, catalog_of(relations, dialect))
         faults += all_faults(refused)
-        faults += query_faults(model, [each.view.name for each in definitions]) if not refused else []
+        if not refused:
+            faults += _query_faults(model, [each.view.name for each in definitions])
+            faults += _filter_faults(config, definitions)
         captures = {name: services[name].capture for name in model.services}
         trial = try_views(model, captures, [] if refused else definitions, relations)
         faults += trial.faults
@@ -89,7 +91,7 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
     return CheckReport(tuple(reports), tuple(warnings), published)
 
 
-def query_faults(model: ReadModelConfig, views: Sequence[str]) -> list[Fault]:
+def _query_faults(model: ReadModelConfig, views: Sequence[str]) -> list[Fault]:
     """What keeps the named queries of a read model from being asked."""
     faults: list[Fault] = []
     for query in model.queries:
@@ -98,6 +100,20 @@ def query_faults(model: ReadModelConfig, views: Sequence[str]) -> list[Fault]:
         except InvalidDefinition as error:
             faults += error.faults
     return faults
+
+
+def _filter_faults(config: Config, definitions: Sequence[Definition]) -> list[Fault]:
+    """Row filters that name a column which their view does not have, so spelled."""
+    filters, line = (config.http.filters, config.http.line) if config.http is not None else ({}, 0)
+    return [
+        Fault(
+            config.path, line, f"[http.filter.{each.view.name}]: the view has no column '{column}'; it has: {', '.join(visible)}"
+        )
+        for each in definitions
+        for visible in (each.own_plan.visible,)
+        for column in filters.get(each.view.name, {})
+        if column not in visible
+    ]
 
 
 def _refused(config: Config, service: FollowedService, found: Described, warnings: list[str]) -> list[Fault]:

@@ -76,7 +76,8 @@ def compose(parts: Sequence[Placed | Config]) -> Composition:
     _refuse_ambiguous(writing, faults)
     if faults:
         raise InvalidDefinition(faults)
-    config = Config(configs[0].path if configs else "", tuple(services), models)
+    http = next((config.http for config in configs if config.http is not None), None)
+    config = Config(configs[0].path if configs else "", tuple(services), models, http)
     sources = [part.definition for part in placed if isinstance(part.definition, EventService | Outbox)]
     outboxes = {source.name: by_name[source.name] for source in sources if isinstance(source, Outbox)}
     return Composition(config, {source.name: source.published for source in sources}, outboxes, writing)

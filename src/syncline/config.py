@@ -14,6 +14,8 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from syncline.errors import Fault, InvalidDefinition
+from syncline.http_config import HttpConfig
+from syncline.http_section import read_http
 from syncline.places import is_postgres, postgres_url, postgres_url_fault
 from syncline.read.named_query import NamedQuery, parse_query
 from syncline.read.sql_file import suggestion
@@ -73,16 +75,16 @@ class Config:
     path: str
     services: tuple[ServiceConfig, ...]
     read_models: tuple[ReadModelConfig, ...]
+    http: HttpConfig | None = None
 
 
 def load_config(path: str | Path) -> Config:
     """The configuration in the file `path`. Raises InvalidDefinition with all faults of it and of its view files."""
     source = read_toml(Path(path))
     source.refuse_unknown((), _SECTIONS, "section")
-    if "http" in source.values:
-        source.fault(("http",), "[http] is not in this version; remove the section (`syncline read` reads views)")
     services = tuple(_service(source, name) for name in source.names("service"))
     read_models = tuple(_read_model(source, name, services) for name in source.names("read_model"))
+    http = read_http(source, [view.name for model in read_models for view in model.views])
     for section, found, example in (("service", services, "orders"), ("read_model", read_models, "shop")):
         if not found:
             has_other = not isinstance(source.values.get(section, {}), Mapping)
@@ -95,7 +97,7 @@ def load_config(path: str | Path) -> Config:
     if source.faults:
         own_first = sorted(source.faults, key=lambda fault: (fault.file != source.file, fault.file, fault.line))
         raise InvalidDefinition(own_first)
-    return Config(source.file, services, read_models)
+    return Config(source.file, services, read_models, http)
 
 
 def services_mentioned(views: Iterable[View], services: Iterable[ServiceConfig]) -> tuple[str, ...]:

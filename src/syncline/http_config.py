@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765
+TOKENS_VARIABLE = "SYNCLINE_HTTP_TOKENS"
+"""The environment variable that may hold what a file of tokens would."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,6 @@ views = "views/*.sql"
         "syncline.toml:11: table 'Invoice' is named twice; remove one",
         "syncline.toml:11: table 'invoice' is named twice; remove one",
         "syncline.toml:13: unknown section 'read-model'; did you mean 'read_model'?",
-        "syncline.toml:16: [http] is not in this version; remove the section (`syncline read` reads views)",
         "syncline.toml:20: 'read.db' is not a database URL; write \"sqlite:///read.db\" for a file",
         "views/bad.sql:1: unknown option 'keys:'; did you mean 'key:'?",
         "views/bad.sql:2: the view has no key; write the columns that identify one of its rows in a comment above the "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import get_completion_class
 
+from syncline.cli.answering import answering, http_config
 from syncline.cli.dead_letters import dead_letters
 from syncline.cli.printing import print_json
 from syncline.cli.program import (
@@ -106,12 +107,15 @@ def check(with_sql: bool, as_json: bool) -> int:
 
 
 @click.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where the query service and the dashboard answer, whatever [http] says.")
+@click.option("--no-http", is_flag=True, help="Only follow: no query service, whatever [http] says.")
 @config_option
 @json_option
-def run(as_json: bool) -> int:
-    """Follows every service until stopped with Ctrl-C or SIGTERM.
+def run(listen: str | None, no_http: bool, as_json: bool) -> int:
+    """Follows every service, and answers queries over HTTP, until stopped with Ctrl-C or SIGTERM.
 
-    Prints a line for each event. With --json each line is an object with "time" and "event".
+    HTTP and the dashboard are there where syncline.toml has a section [http], or with --listen. Prints a line for each event.
+    With --json each line is an object with "time" and "event".
     """
     stop = threading.Event()
     lock = threading.Lock()
@@ -132,8 +136,11 @@ def run(as_json: bool) -> int:
                 is_unread = True
                 stop.set()
 
-        say(f"following {_counted(config)}; Ctrl-C stops")
-        app.run(stop, on_progress=progress, on_event=say)
+        with answering(app, None if no_http else http_config(config.http, listen)) as url:
+            if url is not None:
+                say(f"dashboard and queries at {url}/")
+            say(f"following {_counted(config)}; Ctrl-C stops")
+            app.run(stop, on_progress=progress, on_event=say)
         if not is_unread:
             say("stopped")
     return PIPE_CLOSED if is_unread else DONE

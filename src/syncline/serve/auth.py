@@ -15,10 +15,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from syncline.errors import Fault, InvalidDefinition
+from syncline.http_config import TOKENS_VARIABLE
 from syncline.serve.caller import ROLES, Authenticate, Caller
-
-VARIABLE = "SYNCLINE_HTTP_TOKENS"
-"""The environment variable that may hold what a file of tokens would."""
 
 LEAST_LENGTH = 16
 
@@ -45,8 +43,8 @@ def load_tokens(path: str | None) -> list[KnownToken]:
             found += _parse(Path(path).read_text("utf-8"), path, faults)
         except (OSError, UnicodeDecodeError) as error:
             faults.append(Fault(path, 0, f"the file of tokens cannot be read: {error}"))
-    if text := os.environ.get(VARIABLE):
-        found += _parse(text, f"${VARIABLE}", faults)
+    if text := os.environ.get(TOKENS_VARIABLE):
+        found += _parse(text, f"${TOKENS_VARIABLE}", faults)
     names = [token.caller.name for token in found]
     faults += [Fault(path or "", 0, f"two tokens are named '{name}'; rename one") for name in {*names} if names.count(name) > 1]
     if faults:

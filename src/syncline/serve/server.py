@@ -4,7 +4,6 @@ Listens before it says so: a port that is taken is an error at once, not a line 
 """
 
 import errno
-import ipaddress
 import socket
 import threading
 from types import TracebackType
@@ -58,15 +57,6 @@ class Server:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host of this name. A name that leads elsewhere as well is none."""
-    try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host or "0.0.0.0", None)}  # noqa: S104
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses)
 
 
 def _listening(host: str, port: int) -> socket.socket:
