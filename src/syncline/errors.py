@@ -13,7 +13,8 @@
     ├── InvalidToken           a token that was never printed by Syncline
     ├── DeadToken              a token of an incarnation of the source that is gone
     ├── NotFound               no such view, service or row
-    │   └── UnknownColumn      no such column of a view
+    │   ├── UnknownColumn      no such column of a view
+    │   └── ImpossibleValue    a value that no row of a view can have in that column
     ├── NotReady               a view that is still being built
     ├── StaleRead              a token was not reached in time
     ├── TookTooLong            a read was ended at its time limit
@@ -151,6 +152,10 @@ class NotFound(SynclineError):
 
 class UnknownColumn(NotFound):
     """A view has no column of this name; the message says which it has, or which was probably meant."""
+
+
+class ImpossibleValue(NotFound):
+    """A column cannot hold this value, so no row has it."""
 
 
 class NotReady(SynclineError):

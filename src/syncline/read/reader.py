@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from syncline.errors import NotFound, NotReady, StaleRead, UnknownColumn
-from syncline.messages import DeadLetter, Key, Position, Relation, Row, Token
+from syncline.errors import ImpossibleValue, NotFound, NotReady, StaleRead, UnknownColumn
+from syncline.messages import DeadLetter, Key, Position, Relation, Row, Scalar, Token
 from syncline.move.freshness import Checkpoint, staleness, unreached
 from syncline.read.definition import Definition
 from syncline.read.held import Held
 from syncline.read.maintain.schema import affinity
 from syncline.read.sql_file import suggestion
 from syncline.rows import stored_value
+from syncline.stores.paging import OPERATORS, Condition, Sort
 
 POLL_S = 0.002
 HELD_ADVICE = (
@@ -103,9 +104,10 @@ class StoreReader(Protocol):
         self,
         table: str,
         columns: Sequence[str],
-        where: Sequence[tuple[str, Sequence[object]]] = (),
-        order_by: Sequence[tuple[str, bool]] = (),
+        where: Sequence[Condition] = (),
+        order_by: Sequence[Sort] = (),
         limit: int | None = None,
+        after: Sequence[Scalar] | None = None,
     ) -> list[Row]: ...
 
 
@@ -113,8 +115,9 @@ class StoreReader(Protocol):
 class ReadResult:
     """Rows of one view and what is known of them: the vector they were made at, their greatest age, whether it is exact.
 
-    `types` are the columns' types as the store declares them, "" where a column has none.
-    `marked` are the keys of those rows that depend on a stream held back: they are as before the event that failed.
+    `types` are the columns' types as the store declares them, "" where a column has none. `order` is what the rows are sorted by,
+    and tells them apart. `marked` are the keys of those rows that depend on a stream held back: they are as before the event that
+    failed.
     """
 
     columns: tuple[str, ...]
@@ -125,11 +128,16 @@ class ReadResult:
     notes: tuple[str, ...]
     marked: tuple[Key, ...] = ()
     types: tuple[str, ...] = ()
+    order: tuple[Sort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a read asks for. `key` holds a value for each key column; `order_by` names columns, downwards after a dash."""
+    """What a read asks for. `key` holds a value for each key column; `order_by` names columns, downwards after a dash.
+
+    `where` are columns with the value that each has, `conditions` what else they must be. `after` holds the values that a row has
+    in the columns of `ReadResult.order`: those after it are read.
+    """
 
     view: str
     key: Sequence[object] | None = None
@@ -139,6 +147,8 @@ class Wanted:
     max_staleness_s: float | None = None
     limit: int | None = None
     order_by: Sequence[str] = ()
+    conditions: Sequence[Condition] = ()
+    after: Sequence[Scalar] | None = None
 
     def __post_init__(self) -> None:
         for name, seconds in (("timeout_s", self.timeout_s), ("max_staleness_s", self.max_staleness_s)):
@@ -313,10 +323,10 @@ def _rows(snapshot: Snapshot, wanted: Wanted, live: _Live) -> ReadResult:
                 f"expected {len(definition.view.key)} values, found {len(wanted.key)}"
             )
         conditions += list(zip(definition.view.key, wanted.key, strict=True))
-    order = [(column_of(definition, name.removeprefix("-")), name.startswith("-")) for name in wanted.order_by]
-    where = [(column_of(definition, name), _meant(definition, name, value)) for name, value in conditions]
-    order = order or [(name, False) for name in plan.key if name in plan.visible]
-    rows, held = _with_marks(snapshot, definition, services, where, order, wanted.limit)
+    where = [Condition(column_of(definition, name), _meant(definition, name, value)) for name, value in conditions]
+    where += [_condition(definition, each) for each in wanted.conditions]
+    order = _order(definition, wanted.order_by)
+    rows, held = _with_marks(snapshot, definition, services, where, order, wanted)
     vector = {feed.service: feed.checkpoint for feed in feeds if feed.service in services}
     token = Token({name: at.position for name, at in vector.items() if at.position is not None})
     parked = [each for each in snapshot.parked if _concerns(each.view, wanted.view, snapshot)]
@@ -337,6 +347,7 @@ def _rows(snapshot: Snapshot, wanted: Wanted, live: _Live) -> ReadResult:
         (*notes, *held.note()),
         tuple(held.marked),
         plan.visible_types,
+        tuple(order),
     )
 
 
@@ -344,17 +355,18 @@ def _with_marks(
     snapshot: Snapshot,
     definition: Definition,
     services: frozenset[str],
-    where: Sequence[tuple[str, Sequence[object]]],
-    order: Sequence[tuple[str, bool]],
-    limit: int | None,
+    where: Sequence[Condition],
+    order: Sequence[Sort],
+    wanted: Wanted,
 ) -> tuple[list[Row], Held]:
     """The rows that are asked for, and what of them depends on streams that are held back."""
     plan = definition.own_plan
     letters = [letter for letter in snapshot.held_streams if letter.service in services]
     if not letters:
-        return snapshot.reader.rows(plan.name, plan.visible, where, order, limit), Held()
+        return snapshot.reader.rows(plan.name, plan.visible, where, order, wanted.limit, wanted.after), Held()
     width, size = len(plan.visible), len(plan.partition_columns)
-    found = snapshot.reader.rows(plan.name, (*plan.visible, *plan.partition_columns, *definition.view.key), where, order, limit)
+    columns = (*plan.visible, *plan.partition_columns, *definition.view.key)
+    found = snapshot.reader.rows(plan.name, columns, where, order, wanted.limit, wanted.after)
     marks, is_untold = snapshot.reader.marked(plan.name, [row[width : width + size] for row in found])
     marked = [row[width + size :] for row, is_marked in zip(found, marks, strict=True) if is_marked]
     return [row[:width] for row in found], Held(letters, marked, is_untold)
@@ -401,12 +413,34 @@ def column_of(definition: Definition, name: str) -> str:
     return found
 
 
+def _condition(definition: Definition, condition: Condition) -> Condition:
+    """A condition as the view spells its column, with values that the column can be compared with."""
+    column = column_of(definition, condition.column)
+    meant = [_meant(definition, column, value) for value in condition.values]
+    if condition.operator in OPERATORS:
+        return Condition(column, [meant[0][-1]], condition.operator)
+    return Condition(column, [value for values in meant for value in values], condition.operator)
+
+
+def _order(definition: Definition, wanted: Sequence[str]) -> list[Sort]:
+    """By these columns, downwards after a dash; rows that are equal in them by their key."""
+    columns = {column.name: column for column in definition.own_plan.columns}
+    order: dict[str, Sort] = {}
+    for name in wanted:
+        column = column_of(definition, name.removeprefix("-"))
+        order.setdefault(column, Sort(column, name.startswith("-"), not columns[column].not_null))
+    for name in definition.view.key:
+        column = column_of(definition, name)
+        order.setdefault(column, Sort(column, may_be_null=not columns[column].not_null))
+    return list(order.values())
+
+
 def _meant(definition: Definition, name: str, value: object) -> list[object]:
     """What a column holds where it has this value; what a person typed may, in a column without a type, be a number too."""
     try:
         value = stored_value(value)
     except ValueError as error:
-        raise NotFound(f"view '{definition.view.name}' has no row whose '{name}' is {value!r}: {error}") from None
+        raise ImpossibleValue(f"view '{definition.view.name}' has no row whose '{name}' is {value!r}: {error}") from None
     column = next(each for each in definition.own_plan.columns if each.name.lower() == name.lower())
     if isinstance(value, str) and affinity(column.declared_type) == "BLOB" and _NUMBER.fullmatch(value):
         return [value, float(value) if re.search(r"[.eE]", value) else int(value)]

@@ -26,6 +26,7 @@ from syncline.messages import Key, Row, Token
 from syncline.read.definition import Definition
 from syncline.read.reader import Snapshot, column_of, services_of
 from syncline.serve.shapes import writers
+from syncline.stores.paging import Condition
 from syncline.stores.protocols import Changes, Reader
 from syncline.stores.roles import dialect_of, read_role
 
@@ -302,7 +303,7 @@ class _Teller:
         """A `reset`; then, where the stream has conditions or wants them, all rows that it is about."""
         rows: list[Row] = []
         if stream.conditions or stream.followed.with_rows:
-            where = [(column_of(self._definition, name), [value]) for name, value in stream.followed.conditions]
+            where = [Condition(column_of(self._definition, name), [value]) for name, value in stream.followed.conditions]
             rows = self._reader.rows(self._plan.name, self._columns, where, (), MOST_SHOWN + 1)
         if len(rows) > MOST_SHOWN:
             reason = f"more than {MOST_SHOWN:,} rows match; follow fewer of them, or the view without its rows first"

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from syncline.errors import StoreError, SynclineError, Unavailable
-from syncline.read.reader import POLL_S, ReadResult, Snapshot, Wanted, read_in
+from syncline.read.reader import POLL_S, ReadResult, Snapshot, Wanted, read_in, read_view
 from syncline.serve.problems import Refused
 from syncline.stores.protocols import Reader
 from syncline.stores.roles import read_role
@@ -69,6 +69,18 @@ class Reads:
             return await future
         finally:
             self._count -= 1
+
+    async def read_slowly(self, wanted: Wanted, limit_s: float) -> ReadResult:
+        """As `read`, of what may take long: in a thread of its own kind, and ended after `limit_s`, waiting aside."""
+        if wanted.is_waiting:  # with the others that wait, so that no thread is kept by it
+            await self.read(Wanted(wanted.view, None, (), wanted.at_least, wanted.timeout_s, wanted.max_staleness_s, limit=0))
+            wanted = replace(wanted, timeout_s=0.0)
+
+        def ask(reader: Reader) -> ReadResult:
+            with reader.limited(limit_s):
+                return read_view(reader, wanted, is_followed=self._is_followed)
+
+        return await self.run(ask)
 
     async def run(self, ask: Callable[[Reader], _Value]) -> _Value:
         """What `ask` finds with a reader of its own, in one of the threads for what may take long."""

@@ -1,18 +1,61 @@
 """Views over HTTP: what there is, the row with a key, and pages of rows."""
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from syncline.codec import to_json
+from syncline.config import ReadModelConfig
 from syncline.errors import NotFound
-from syncline.read.reader import ReadResult, Wanted
-from syncline.serve.answers import DEFAULT_WAIT_S, at_least, freshness_headers, seconds, tagged
+from syncline.move.freshness import staleness
+from syncline.read.definition import Definition
+from syncline.read.reader import ReadResult, Snapshot, Wanted, services_of
+from syncline.serve.answers import DEFAULT_WAIT_S, at_least, freshness_headers, json_response, seconds, tagged
+from syncline.serve.asking import question_of
 from syncline.serve.caller import READ
 from syncline.serve.route import Asked, Route
-from syncline.serve.shapes import writers
+from syncline.serve.shapes import schema_of, writers
+from syncline.stores.protocols import Reader
 from syncline.stores.roles import dialect_of
+
+
+async def _views(asked: Asked) -> Response:
+    """All views: their columns and keys, what they read, whether they can be read, how old they may be."""
+    serving = asked.serving
+    found = [
+        view for model in serving.app.config.read_models for view in await serving.reads_of(model).run(_describing(asked, model))
+    ]
+    return json_response({"views": found})
+
+
+async def _page(asked: Asked) -> Response:
+    """A page of a view's rows."""
+    request, serving = asked.request, asked.serving
+    name = request.path_params["view"]
+    model = serving.model_of(name)
+    question = question_of(request, name, serving.config.limits)
+    wanted = replace(
+        wanted_of(asked, name),
+        conditions=question.conditions,
+        order_by=question.sort,
+        limit=question.limit + 1,
+        after=question.after,
+    )
+    result = await serving.reads_of(model).read_slowly(wanted, serving.config.limits.query_s)
+    places = [result.columns.index(sort.column) for sort in result.order]
+    rows = as_objects(result, dialect_of(model.database))[: question.limit]
+    is_more = len(result.rows) > question.limit
+    body = {
+        "rows": rows,
+        "next": question.cursor(result.rows[question.limit - 1], places) if is_more else None,
+        "held_back": [list(key) for key in result.marked],
+        "notes": list(result.notes),
+    }
+    return tagged(request, to_json(body), freshness_headers(result.token, result.staleness_s, exact=result.exact))
 
 
 async def _one_row(asked: Asked) -> Response:
@@ -21,25 +64,64 @@ async def _one_row(asked: Asked) -> Response:
     name = request.path_params["view"]
     model = serving.model_of(name)
     key = key_of(request, name)
-    result = await serving.reads_of(model).read(wanted(asked, name, key))
+    result = await serving.reads_of(model).read(replace(wanted_of(asked, name), key=key))
     headers = freshness_headers(result.token, result.staleness_s, exact=result.exact)
     if not result.rows:
         raise NotFound(f"view '{name}' has no row with key {', '.join(map(repr, key))}")
     return tagged(request, to_json(as_objects(result, dialect_of(model.database))[0]), headers)
 
 
-def wanted(asked: Asked, view: str, key: list[str]) -> Wanted:
-    """The read of one row that a request asks for; of a filtered view the caller's own rows alone."""
+def wanted_of(asked: Asked, view: str) -> Wanted:
+    """The read that a request's headers ask for; of a filtered view the caller's own rows alone."""
     request, limits = asked.request, asked.serving.config.limits
     wait_s = seconds(request, "wait", limits.wait_s)
     return Wanted(
         view,
-        key,
-        asked.serving.filter_of(view, asked.caller),
-        at_least(request),
-        min(DEFAULT_WAIT_S, limits.wait_s) if wait_s is None else wait_s,
-        seconds(request, "max-staleness"),
+        where=asked.serving.filter_of(view, asked.caller),
+        at_least=at_least(request),
+        timeout_s=min(DEFAULT_WAIT_S, limits.wait_s) if wait_s is None else wait_s,
+        max_staleness_s=seconds(request, "max-staleness"),
     )
+
+
+def _describing(asked: Asked, model: ReadModelConfig) -> Callable[[Reader], list[dict[str, object]]]:
+    """Describes the views of a read model from one snapshot."""
+    dialect, filters = dialect_of(model.database), asked.serving.config.filters
+
+    def describe(reader: Reader) -> list[dict[str, object]]:
+        with reader.snapshot():
+            snapshot = Snapshot(reader)
+            vector = {feed.service: feed.checkpoint for feed in snapshot.feeds}
+            found: list[dict[str, object]] = []
+            for view in model.views:
+                stored = snapshot.views.get(view.name)
+                definition = stored.live if stored is not None else None
+                services = services_of(definition, snapshot.views, snapshot.mirrors) if definition is not None else frozenset()
+                found.append(
+                    {
+                        "name": view.name,
+                        "read_model": model.name,
+                        "about": view.description,
+                        "key": list(view.key),
+                        "columns": _columns(definition, dialect) if definition is not None else [],
+                        "state": "live" if definition is not None else "waiting",
+                        "staleness_s": staleness(vector, services, time.time()) if definition is not None else None,
+                        "reads": sorted(services),
+                        "filtered_by": dict(filters.get(view.name, {})),
+                    }
+                )
+            return found
+
+    return describe
+
+
+def _columns(definition: Definition, dialect: str) -> list[dict[str, object]]:
+    """A view's visible columns, with their types and the JSON Schema of their values."""
+    by_name = {column.name: column for column in definition.own_plan.columns}
+    return [
+        {"name": name, "type": by_name[name].declared_type, "schema": schema_of(by_name[name], dialect)}
+        for name in definition.own_plan.visible
+    ]
 
 
 def key_of(request: Request, view: str) -> list[str]:
@@ -55,4 +137,8 @@ def as_objects(result: ReadResult, dialect: str) -> list[dict[str, object]]:
     return [{name: each(value) for name, each, value in zip(result.columns, write, row, strict=True)} for row in result.rows]
 
 
-ROUTES = (Route("GET", "/views/{view}/{key:path}", READ, _one_row),)
+ROUTES = (
+    Route("GET", "/views", READ, _views),
+    Route("GET", "/views/{view}", READ, _page),
+    Route("GET", "/views/{view}/{key:path}", READ, _one_row),
+)

@@ -10,6 +10,7 @@ from syncline.messages import Batch, DeadLetter, Key, Position, Relation, Row, S
 from syncline.move.freshness import Checkpoint
 from syncline.read.definition import Definition
 from syncline.read.maintain.asked import Asked
+from syncline.stores.paging import Condition, Sort
 
 
 class Mirrors(Protocol):
@@ -215,9 +216,10 @@ class Reader(Protocol):
         self,
         table: str,
         columns: Sequence[str],
-        where: Sequence[tuple[str, Sequence[object]]] = (),
-        order_by: Sequence[tuple[str, bool]] = (),
+        where: Sequence[Condition] = (),
+        order_by: Sequence[Sort] = (),
         limit: int | None = None,
+        after: Sequence[Scalar] | None = None,
     ) -> list[Row]: ...
 
     def held(self, relation: Relation, mirror: str, after: Key | None, up_to: Key | None) -> list[Row]: ...
@@ -228,6 +230,10 @@ class Reader(Protocol):
 
     def changes(self, view: str, key: Sequence[str], after: int, limit: int) -> Changes:
         """The changes of a view numbered above `after`, at most `limit`."""
+        ...
+
+    def limited(self, limit_s: float) -> AbstractContextManager[None]:
+        """What is read inside ends after so long. Raises TookTooLong."""
         ...
 
     def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryResult:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors
 
-from syncline.errors import NotFound, StoreError, Unavailable
-from syncline.messages import Key, Relation, Row
+from syncline.errors import ImpossibleValue, StoreError, TookTooLong, Unavailable
+from syncline.messages import Key, Relation, Row, Scalar
 from syncline.read.maintain.asked import Asked
+from syncline.stores.paging import Condition, Sort, select_after
 from syncline.stores.postgres.build import READERS_LOCK
 from syncline.stores.postgres.connection import connect, quoted, shown, translated
 from syncline.stores.postgres.layout import OWN, Layout
@@ -65,6 +66,22 @@ class PostgresReader(StoredReader):
                 if not self._connection.closed:
                     self._connection.execute("ROLLBACK")
 
+    @contextmanager
+    def limited(self, limit_s: float) -> Iterator[None]:
+        """Each statement inside ends after so long. Raises TookTooLong."""
+        with translated(self._url):
+            self._connection.execute("SELECT set_config('statement_timeout', %s, false)", (f"{max(1, round(limit_s * 1000))}ms",))
+        try:
+            yield
+        except (psycopg.Error, StoreError) as error:
+            if isinstance(error.__cause__ or error, errors.QueryCanceled):
+                raise TookTooLong("the read", limit_s) from error
+            raise
+        finally:
+            if not self._connection.closed:
+                with translated(self._url):
+                    self._connection.execute("SELECT set_config('statement_timeout', '0', false)")
+
     def data_version(self) -> int:
         """A number that changes when the relay commits."""
         with translated(self._url):
@@ -88,23 +105,22 @@ class PostgresReader(StoredReader):
         self,
         table: str,
         columns: Sequence[str],
-        where: Sequence[tuple[str, Sequence[object]]] = (),
-        order_by: Sequence[tuple[str, bool]] = (),
+        where: Sequence[Condition] = (),
+        order_by: Sequence[Sort] = (),
         limit: int | None = None,
+        after: Sequence[Scalar] | None = None,
     ) -> list[Row]:
-        """Rows in which each named column is one of the given values, in this order (column, whether downwards)."""
-        conditions = (f"({' OR '.join(_is(name, value) for value in values)})" for name, values in where)
-        order = ", ".join(f"{quoted(name)}{' DESC' if down else ''}" for name, down in order_by)
-        sql = escaped(f"SELECT {listed(columns)} FROM {self.table(table)}")
-        sql += f" WHERE {' AND '.join(conditions)}" if where else ""
-        sql += escaped(f" ORDER BY {order}") if order_by else ""
-        sql += f" LIMIT {int(limit)}" if limit is not None else ""
-        wanted = [as_parameter(value) for _, values in where for value in values if value is not None]
+        """Rows that meet all conditions, in this order, from after the one in which the sorted columns have these values.
+
+        Raises ImpossibleValue for a value that a column of its type cannot hold.
+        """
+        found = select_after(where, order_by, after, limit, quoted=_column, parameter="%s", orders_nulls=True)
+        sql = escaped(f"SELECT {listed(columns)} FROM {self.table(table)}") + found.sql
         try:
-            return self._connection.execute(sql, wanted).fetchall()
+            return self._connection.execute(sql, [as_parameter(value) for value in found.values]).fetchall()
         except (psycopg.DataError, errors.UndefinedFunction) as error:
-            shown_where = ", ".join(f"{name} = {values[0]!r}" for name, values in where)
-            raise NotFound(f"no row can have {shown_where}: {error.diag.message_primary}") from error
+            shown_where = ", ".join(f"{each.column} = {each.values[0]!r}" for each in where)
+            raise ImpossibleValue(f"no row can have {shown_where}: {error.diag.message_primary}") from error
 
     def held(self, relation: Relation, mirror: str, after: Key | None, up_to: Key | None) -> list[Row]:
         """A mirror's rows with `after < key <= up_to`, in key order."""
@@ -193,6 +209,10 @@ def open_reader(database: str, until: float) -> PostgresReader:
 
 def _image(columns: Sequence[str], row: str) -> str:
     return f"ROW({listed(columns, f'{row}.')})::text"
+
+
+def _column(name: str) -> str:
+    return escaped(quoted(name))
 
 
 def _is(name: str, value: object) -> str:

@@ -33,11 +33,13 @@ def open_store_file(path: str) -> sqlite3.Connection:
 
 
 def open_reader_file(path: str) -> sqlite3.Connection:
-    """A connection that only reads. Raises Unavailable if there is no such store yet."""
+    """A connection that only reads, used by one thread at a time. Raises Unavailable if there is no such store yet."""
     if not Path(path).is_file():
         raise Unavailable(f"there is no read store '{path}' yet; start `syncline run`, or `syncline sync --once`")
     with translated(path):
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=512)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=512, check_same_thread=False
+        )
         connection.execute("PRAGMA query_only = ON")
         return connection
 

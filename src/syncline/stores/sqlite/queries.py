@@ -6,9 +6,10 @@ SQLite itself is asked to refuse everything else, whatever the query's text says
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
-from syncline.errors import InvalidQueryValues, TookTooLong
+from syncline.errors import InvalidQueryValues, StoreError, TookTooLong
 from syncline.read.maintain.asked import Asked
 from syncline.stores.protocols import QueryResult
 from syncline.stores.sqlite.connection import translated
@@ -30,27 +31,38 @@ def run_query(
     timeout_s: float,
 ) -> QueryResult:
     """At most `limit` rows of `sql`, whose parameters are written `:name`. Raises TookTooLong, InvalidQueryValues, StoreError."""
-    until = time.monotonic() + timeout_s
     connection.set_authorizer(_authorizer(connection, asked.reads))
-    connection.set_progress_handler(lambda: time.monotonic() > until, STEPS)
     try:
-        with translated(path):
+        with translated(path), time_limit(connection, f"query '{asked.query.name}'", timeout_s):
             try:
                 cursor = connection.execute(sql, dict(values))
                 found = cursor.fetchmany(limit + 1)
             except sqlite3.OperationalError as error:
-                if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
-                    raise TookTooLong(f"query '{asked.query.name}'", timeout_s) from error
                 if getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR" and _is_about_values(error):
                     raise InvalidQueryValues(asked.query.name, [("", f"with these values it fails: {error}")]) from error
                 raise
             except (sqlite3.DataError, sqlite3.IntegrityError) as error:
                 raise InvalidQueryValues(asked.query.name, [("", f"with these values it fails: {error}")]) from error
     finally:
-        connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)
     columns = tuple((each[0], "") for each in cursor.description)
     return QueryResult(columns, found[:limit], is_cut_short=len(found) > limit)
+
+
+@contextmanager
+def time_limit(connection: sqlite3.Connection, what: str, limit_s: float) -> Iterator[None]:
+    """Statements inside end after so long altogether. Raises TookTooLong."""
+    until = time.monotonic() + limit_s
+    connection.set_progress_handler(lambda: time.monotonic() > until, STEPS)
+    try:
+        yield
+    except (sqlite3.Error, StoreError) as error:
+        cause = error.__cause__ if isinstance(error, StoreError) else error
+        if getattr(cause, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+            raise TookTooLong(what, limit_s) from error
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
 
 
 def _is_about_values(error: sqlite3.Error) -> bool:

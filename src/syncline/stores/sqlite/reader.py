@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from syncline.errors import StoreError, Unavailable
-from syncline.messages import Key, Relation, Row
+from syncline.messages import Key, Relation, Row, Scalar
 from syncline.read.maintain.asked import Asked
+from syncline.stores.paging import Condition, Sort, select_after
 from syncline.stores.protocols import Changes, QueryResult
 from syncline.stores.read_definitions import changes_table
 from syncline.stores.sqlite.connection import FORMAT, open_reader_file, translated
 from syncline.stores.sqlite.mirror import rows_between
 from syncline.stores.sqlite.own_tables import runner
-from syncline.stores.sqlite.queries import run_query
+from syncline.stores.sqlite.queries import run_query, time_limit
 from syncline.stores.sqlite.tables import quoted
 from syncline.stores.stored_reader import StoredReader
 
@@ -62,6 +63,12 @@ class SQLiteReader(StoredReader):
             finally:
                 self._connection.execute("ROLLBACK")
 
+    @contextmanager
+    def limited(self, limit_s: float) -> Iterator[None]:
+        """What is read inside ends after so long. Raises TookTooLong."""
+        with time_limit(self._connection, "the read", limit_s):
+            yield
+
     def data_version(self) -> int:
         """A number that changes when the relay commits."""
         with translated(self.path):
@@ -78,18 +85,15 @@ class SQLiteReader(StoredReader):
         self,
         table: str,
         columns: Sequence[str],
-        where: Sequence[tuple[str, Sequence[object]]] = (),
-        order_by: Sequence[tuple[str, bool]] = (),
+        where: Sequence[Condition] = (),
+        order_by: Sequence[Sort] = (),
         limit: int | None = None,
+        after: Sequence[Scalar] | None = None,
     ) -> list[Row]:
-        """Rows in which each named column is one of the given values, in this order (column, whether downwards)."""
-        conditions = (f"({' OR '.join([f'{quoted(name)} IS ?'] * len(values))})" for name, values in where)
-        order = ", ".join(f"{quoted(name)}{' DESC' if down else ''}" for name, down in order_by)
-        sql = f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)}"
-        sql += f" WHERE {' AND '.join(conditions)}" if where else ""
-        sql += f" ORDER BY {order}" if order_by else ""
-        sql += f" LIMIT {int(limit)}" if limit is not None else ""
-        return self._connection.execute(sql, tuple(value for _, values in where for value in values)).fetchall()
+        """Rows that meet all conditions, in this order, from after the one in which the sorted columns have these values."""
+        found = select_after(where, order_by, after, limit, quoted=quoted, parameter="?", orders_nulls=False)
+        sql = f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)}{found.sql}"
+        return self._connection.execute(sql, found.values).fetchall()
 
     def held(self, relation: Relation, mirror: str, after: Key | None, up_to: Key | None) -> list[Row]:
         """A mirror's rows with `after < key <= up_to`, in key order."""
