@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import date
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from syncline.check import CheckReport, ViewReport, check_config
@@ -26,11 +27,16 @@ from syncline.move.freshness import Status
 from syncline.overview import model_status, unstarted_status, writing_status
 from syncline.parked_streams import HeldStream, Outcome, held_streams, try_again
 from syncline.places import Placed, is_postgres
-from syncline.read.reader import ReadResult, Wanted, read_view
+from syncline.read.maintain.asked import Asked, RowFilters, look_at
+from syncline.read.named_query import query_values
+from syncline.read.reader import QueryAnswer, ReadResult, Wanted, WantedQuery, read_query, read_view
+from syncline.read.sql_file import suggestion
 from syncline.read.verify import VerifyReport
 from syncline.services import FollowedService
 from syncline.settling import settling
-from syncline.stores.roles import read_role
+from syncline.stores.roles import dialect_of, read_role
+
+NO_VALUES: Mapping[str, object] = MappingProxyType({})
 
 __all__ = ["App", "CheckReport", "Progress", "ViewReport"]
 
@@ -276,6 +282,40 @@ class App:
         with closing(role.open_reader(model.database, until if wanted.is_waiting else 0.0)) as reader:
             return read_view(reader, wanted, is_followed=lambda: role.is_leased(model.database), until=until)
 
+    def query(
+        self,
+        name: str,
+        values: Mapping[str, object] = NO_VALUES,
+        *,
+        at_least: Token | Receipt | str | None = None,
+        timeout_s: float = 5.0,
+        max_staleness_s: float | None = None,
+        limit_s: float = 60.0,
+    ) -> QueryAnswer:
+        """What a named query gives, from one snapshot as new as asked; `limit_s` is how long it may take, waiting aside.
+
+        Raises InvalidQueryValues with every value that does not fit, TookTooLong, and what `rows` raises. No row filter applies.
+        """
+        model, asked = self.asked(name)
+        given = {each: _spelled(value) for each, value in values.items() if value is not None}
+        token = as_token(at_least) if at_least is not None else None
+        limit_s = asked.query.timeout_s or limit_s
+        wanted = WantedQuery(asked, query_values(asked.query, given), token, timeout_s, max_staleness_s, limit_s)
+        role = read_role(model.database)
+        with closing(role.open_reader(model.database)) as reader:
+            return read_query(reader, wanted, is_followed=lambda: role.is_leased(model.database))
+
+    def asked(self, name: str, filters: RowFilters | None = None) -> tuple[ReadModelConfig, Asked]:
+        """A named query as it may be run, and the read model that it is of. Raises NotFound."""
+        for model in self.config.read_models:
+            for query in model.queries:
+                if query.name == name:
+                    return model, look_at(query, [view.name for view in model.views], dialect_of(model.database), filters)
+        names = [query.name for model in self.config.read_models for query in model.queries]
+        near = suggestion(name, names)
+        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(names) or 'none'}"
+        raise NotFound(f"there is no query '{name}'; {hint}")
+
     def token(self, service: str, *, read_model: str | None = None) -> Token:
         """The token for everything committed in `service` up to now."""
         found = self._service(service)
@@ -361,3 +401,10 @@ class App:
         if not models:
             raise NotFound(f"there is no read model '{name}'; there are: {', '.join(m.name for m in self.config.read_models)}")
         return models
+
+
+def _spelled(value: object) -> str:
+    """A value as the text that a parameter of its type is read from."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, date) else str(value)

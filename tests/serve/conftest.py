@@ -14,6 +14,7 @@ from tests.shop.payments import payments
 from tests.shop.summary import order_summary
 
 from syncline import App, NamedQuery, SQLite, Triggers
+from syncline.places import Placed
 from syncline.serve import HttpConfig, asgi
 from syncline.serve.caller import Authenticate
 from syncline.serve.server import Server
@@ -64,7 +65,7 @@ def served(app: App, config: HttpConfig | None = None, authenticate: Authenticat
         yield Shop(app, client, server.url)
 
 
-def shop_in(folder: Path) -> App:
+def shop_in(folder: Path, *others: Placed) -> App:
     """The shop of three services and one view over them, in this folder."""
     store = SQLite(str(folder / "read.db"))
     app = App(
@@ -73,6 +74,7 @@ def shop_in(folder: Path) -> App:
         catalog.on(SQLite(str(folder / "catalog.db")), capture=Triggers()),
         order_summary.on(store),
         LARGE_ORDERS.on(store),
+        *others,
     )
     app.send(AddProduct("tea", "Tea", 450))
     app.send(AddProduct("cup", "Cup", 900))

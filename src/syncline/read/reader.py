@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from syncline.errors import ImpossibleValue, NotFound, NotReady, StaleRead, UnknownColumn
 from syncline.messages import DeadLetter, Key, Position, Relation, Row, Scalar, Token
 from syncline.move.freshness import Checkpoint, staleness, unreached
 from syncline.read.definition import Definition
 from syncline.read.held import Held
+from syncline.read.maintain.asked import Asked
 from syncline.read.maintain.schema import affinity
 from syncline.read.sql_file import suggestion
 from syncline.rows import stored_value
@@ -28,6 +29,7 @@ HELD_ADVICE = (
     "`syncline dead-letters drop`; or read without a token"
 )
 
+_Found = TypeVar("_Found")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -81,6 +83,15 @@ class ParkedKey(Protocol):
     def error(self) -> str: ...
 
 
+class QueryRows(Protocol):
+    @property
+    def columns(self) -> Sequence[tuple[str, str]]: ...
+    @property
+    def rows(self) -> list[Row]: ...
+    @property
+    def is_cut_short(self) -> bool: ...
+
+
 class StoreReader(Protocol):
     """A reading connection to a read store."""
 
@@ -99,6 +110,8 @@ class StoreReader(Protocol):
     def held_streams(self) -> Sequence[DeadLetter]: ...
 
     def marked(self, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]: ...
+
+    def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryRows: ...
 
     def rows(
         self,
@@ -162,6 +175,32 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedQuery:
+    """A named query to be asked: values for its parameters and claims, how new it is to be, how long it may wait and take."""
+
+    asked: Asked
+    values: Mapping[str, object]
+    at_least: Token | None = None
+    timeout_s: float = 5.0
+    max_staleness_s: float | None = None
+    limit_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """What a named query gives, and what is known of it, as of a ReadResult. Cut short: there are more rows than its limit."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: list[Row]
+    is_cut_short: bool
+    token: Token
+    staleness_s: float | None
+    exact: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Live:
     """A view that can be read, in one snapshot: its definition, the services that it depends on, and all feeds."""
 
@@ -215,13 +254,20 @@ def read_view(reader: StoreReader, wanted: Wanted, *, is_followed: Callable[[], 
     NotFound for an unknown column, or a value that none can hold. `is_followed` tells whether a relay runs.
     """
     until = time.monotonic() + wanted.timeout_s if until is None else until
+    return _first(reader, lambda snapshot: read_in(snapshot, wanted, is_followed), is_waiting=wanted.is_waiting, until=until)
+
+
+def _first(
+    reader: StoreReader, ask: Callable[[Snapshot], _Found | StaleRead | NotReady], *, is_waiting: bool, until: float
+) -> _Found:
+    """The first answer that a snapshot gives; each time the relay has committed, another is asked."""
     while True:
         version = reader.data_version()
         with reader.snapshot():
-            found = read_in(Snapshot(reader), wanted, is_followed)
-        if isinstance(found, ReadResult):
+            found = ask(Snapshot(reader))
+        if not isinstance(found, StaleRead | NotReady):
             return found
-        if not wanted.is_waiting:
+        if not is_waiting:
             raise found
         while reader.data_version() == version:
             if time.monotonic() >= until:
@@ -229,6 +275,42 @@ def read_view(reader: StoreReader, wanted: Wanted, *, is_followed: Callable[[], 
             time.sleep(POLL_S)
         if time.monotonic() >= until:
             raise found
+
+
+def read_query(reader: StoreReader, wanted: WantedQuery, *, is_followed: Callable[[], bool]) -> QueryAnswer:
+    """What a named query gives, from one snapshot in which every view that it reads is at least as new as asked.
+
+    Waits for that as `read_view` does, and raises what that raises; besides TookTooLong and InvalidQueryValues.
+    """
+    asked = wanted.asked
+    of_views = [Wanted(view, None, (), wanted.at_least, wanted.timeout_s, wanted.max_staleness_s) for view in asked.reads]
+
+    def ask(snapshot: Snapshot) -> QueryAnswer | StaleRead | NotReady:
+        services: set[str] = set()
+        notes: dict[str, None] = {}
+        for each in of_views:
+            live = _live(snapshot, each.view)
+            if isinstance(live, NotReady):
+                return live
+            if (late := _too_old(snapshot, each, live, is_followed)) is not None:
+                return late
+            services |= live.services
+            notes |= dict.fromkeys(_notes(snapshot, each.view, live))
+        found = reader.query(asked, wanted.values, asked.query.limit, wanted.limit_s)
+        vector = {feed.service: feed.checkpoint for feed in snapshot.feeds if feed.service in services}
+        return QueryAnswer(
+            tuple(name for name, _ in found.columns),
+            tuple(type_ for _, type_ in found.columns),
+            found.rows,
+            found.is_cut_short,
+            Token({name: at.position for name, at in vector.items() if at.position is not None}),
+            staleness(vector, services, time.time()),
+            all(at.is_exact for at in vector.values()),
+            tuple(notes),
+        )
+
+    is_waiting = wanted.at_least is not None or wanted.max_staleness_s is not None
+    return _first(reader, ask, is_waiting=is_waiting, until=time.monotonic() + wanted.timeout_s)
 
 
 def services_of(definition: Definition, views: Mapping[str, StoredView], mirrors: Iterable[Mirror]) -> frozenset[str]:
@@ -329,11 +411,7 @@ def _rows(snapshot: Snapshot, wanted: Wanted, live: _Live) -> ReadResult:
     rows, held = _with_marks(snapshot, definition, services, where, order, wanted)
     vector = {feed.service: feed.checkpoint for feed in feeds if feed.service in services}
     token = Token({name: at.position for name, at in vector.items() if at.position is not None})
-    parked = [each for each in snapshot.parked if _concerns(each.view, wanted.view, snapshot)]
-    notes = [f"service '{feed.service}': {feed.error}" for feed in feeds if feed.service in services and feed.error]
-    if parked:
-        shown = ", ".join(str(each.key) for each in parked[:3])
-        notes.append(f"set aside and not up to date: {_pieces(len(parked))} of it ({shown}): {parked[0].error}")
+    notes = _notes(snapshot, wanted.view, live)
     if wanted.at_least is not None:
         reason = held.refusal(wanted.at_least, token)
         if reason is not None:
@@ -349,6 +427,16 @@ def _rows(snapshot: Snapshot, wanted: Wanted, live: _Live) -> ReadResult:
         plan.visible_types,
         tuple(order),
     )
+
+
+def _notes(snapshot: Snapshot, view: str, live: _Live) -> list[str]:
+    """What a reader of a view should know: services whose feed fails, and pieces that are not up to date."""
+    notes = [f"service '{feed.service}': {feed.error}" for feed in live.feeds if feed.service in live.services and feed.error]
+    parked = [each for each in snapshot.parked if _concerns(each.view, view, snapshot)]
+    if parked:
+        shown = ", ".join(str(each.key) for each in parked[:3])
+        notes.append(f"set aside and not up to date: {_pieces(len(parked))} of it ({shown}): {parked[0].error}")
+    return notes
 
 
 def _with_marks(

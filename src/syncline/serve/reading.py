@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from syncline.errors import StoreError, SynclineError, Unavailable
-from syncline.read.reader import POLL_S, ReadResult, Snapshot, Wanted, read_in, read_view
+from syncline.read.reader import POLL_S, QueryAnswer, ReadResult, Snapshot, Wanted, WantedQuery, read_in, read_query, read_view
 from syncline.serve.problems import Refused
 from syncline.stores.protocols import Reader
 from syncline.stores.roles import read_role
@@ -72,8 +72,8 @@ class Reads:
 
     async def read_slowly(self, wanted: Wanted, limit_s: float) -> ReadResult:
         """As `read`, of what may take long: in a thread of its own kind, and ended after `limit_s`, waiting aside."""
-        if wanted.is_waiting:  # with the others that wait, so that no thread is kept by it
-            await self.read(Wanted(wanted.view, None, (), wanted.at_least, wanted.timeout_s, wanted.max_staleness_s, limit=0))
+        if wanted.is_waiting:
+            await self._wait_for(wanted.view, wanted)
             wanted = replace(wanted, timeout_s=0.0)
 
         def ask(reader: Reader) -> ReadResult:
@@ -81,6 +81,18 @@ class Reads:
                 return read_view(reader, wanted, is_followed=self._is_followed)
 
         return await self.run(ask)
+
+    async def ask_slowly(self, wanted: WantedQuery) -> QueryAnswer:
+        """What a named query gives, in the same manner."""
+        if wanted.at_least is not None or wanted.max_staleness_s is not None:
+            for view in wanted.asked.reads:
+                await self._wait_for(view, wanted)
+            wanted = replace(wanted, timeout_s=0.0)
+        return await self.run(lambda reader: read_query(reader, wanted, is_followed=self._is_followed))
+
+    async def _wait_for(self, view: str, wanted: Wanted | WantedQuery) -> None:
+        """With the others that wait, so that no thread is kept by it."""
+        await self.read(Wanted(view, None, (), wanted.at_least, wanted.timeout_s, wanted.max_staleness_s, limit=0))
 
     async def run(self, ask: Callable[[Reader], _Value]) -> _Value:
         """What `ask` finds with a reader of its own, in one of the threads for what may take long."""

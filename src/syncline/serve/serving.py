@@ -10,6 +10,7 @@ from syncline.app import App
 from syncline.config import ReadModelConfig
 from syncline.errors import NotFound
 from syncline.http_config import HttpConfig
+from syncline.read.maintain.asked import Asked
 from syncline.read.sql_file import suggestion
 from syncline.serve.auth import checking, load_tokens
 from syncline.serve.caller import ROLES, Authenticate, Caller
@@ -34,6 +35,7 @@ class Serving:
             model.database: Reads(model.database, most_waiting=config.limits.waiting) for model in app.config.read_models
         }
         self._live = {model.database: Live(model.database) for model in app.config.read_models}
+        self._asked: dict[str, tuple[ReadModelConfig, Asked]] = {}
         self._streams: Counter[str] = Counter()
         self._models: Mapping[str, ReadModelConfig] = {
             view.name: model for model in reversed(app.config.read_models) for view in model.views
@@ -65,6 +67,13 @@ class Serving:
             near = suggestion(view, list(self._models))
             hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(sorted(self._models)) or 'none'}"
             raise NotFound(f"there is no view '{view}'; {hint}")
+        return found
+
+    def asked(self, query: str) -> tuple[ReadModelConfig, Asked]:
+        """A named query, of whose views a caller sees what the row filters leave. Raises NotFound."""
+        found = self._asked.get(query)
+        if found is None:
+            found = self._asked[query] = self.app.asked(query, self.config.filters)
         return found
 
     def reads_of(self, model: ReadModelConfig) -> Reads:
