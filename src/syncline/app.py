@@ -35,6 +35,7 @@ from syncline.read.verify import VerifyReport
 from syncline.services import FollowedService
 from syncline.settling import settling
 from syncline.stores.roles import dialect_of, read_role
+from syncline.telling import Story, tell
 
 NO_VALUES: Mapping[str, object] = MappingProxyType({})
 
@@ -335,8 +336,12 @@ class App:
         at = feed.checkpoint.position
         return Token({service: Position(at.incarnation, max(at.n, feed.checkpoint.begun) + 1)})
 
-    def status(self) -> Status:
-        """Feeds and views of every read model, and whether a relay runs."""
+    def story(self, id_: str) -> Story:
+        """What happened to a stream, a key, a command or a correlation, in every service that has an event log. See `tell`."""
+        return tell(self.config.services, id_)
+
+    def status(self, *, with_counts: bool = True) -> Status:
+        """Feeds and views of every read model, and whether a relay runs. Counting rows takes longer the more there are."""
         feeds, views, relays = [], [], []
         for model in self.config.read_models:
             role = read_role(model.database)
@@ -348,7 +353,9 @@ class App:
                 of_feeds, of_views, holder = *unstarted_status(model, self._services), ""
             else:
                 with closing(reader):
-                    of_feeds, of_views = model_status(model, reader, self._services, heads, is_running=running)
+                    of_feeds, of_views = model_status(
+                        model, reader, self._services, heads, is_running=running, with_counts=with_counts
+                    )
                     holder = reader.holder()
             feeds += of_feeds
             views += of_views

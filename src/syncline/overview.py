@@ -22,13 +22,14 @@ def model_status(
     heads: Mapping[str, Position],
     *,
     is_running: bool,
+    with_counts: bool = True,
 ) -> tuple[list[FeedStatus], list[ViewStatus]]:
     """The state of a read model in one snapshot. `heads` are the newest positions of the services that tell them."""
     with reader.snapshot():
         feeds, mirrors, views = reader.feeds(), reader.mirrors(), reader.views()
         parked = [each.view for each in reader.parked()]
         letters = reader.held_streams()
-        counts = {name: reader.count(name) for name, view in views.items() if view.live is not None}
+        counts = {name: reader.count(name) for name, view in views.items() if with_counts and view.live is not None}
     vector = {feed.service: feed.checkpoint for feed in feeds}
     now = time.time()
     of_feeds = [_feed(model.name, feed, mirrors, letters, heads.get(feed.service), now, is_running=is_running) for feed in feeds]

@@ -62,6 +62,14 @@ def seconds(request: Request, header: str, most: float = math.inf) -> float | No
     return min(value, most)
 
 
+def refuse_other_media(request: Request) -> None:
+    """A form of another site can post nothing that says it is JSON."""
+    found = request.headers.get("content-type", "")
+    if found.partition(";")[0].strip().lower() != "application/json":
+        shown = f"Content-Type is {found[:60]!r}" if found else "Content-Type is missing"
+        raise Refused(415, "unsupported-media-type", f"{shown}; send the body as application/json")
+
+
 async def body_of(request: Request, limits: Limits) -> bytes:
     """What is sent with a request. Raises Refused for more, or for taking longer, than is allowed."""
     parts: list[bytes] = []

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from syncline.codec import to_json
 from syncline.messages import Receipt
-from syncline.serve.answers import body_of, json_response
+from syncline.serve.answers import body_of, json_response, refuse_other_media
 from syncline.serve.caller import WRITE
 from syncline.serve.problems import Refused
 from syncline.serve.route import Asked, Route
@@ -25,7 +25,7 @@ async def _commands(asked: Asked) -> Response:
 async def _send(asked: Asked) -> Response:
     """Sends a command, and answers when everything that it did is on disk."""
     request, app = asked.request, asked.serving.app
-    _refuse_other_media(request)
+    refuse_other_media(request)
     command = app.command(request.path_params["name"], await body_of(request, asked.serving.config.limits))
     future = app.submit(
         command,
@@ -47,14 +47,6 @@ def _shown(receipt: Receipt) -> dict[str, object]:
         "version": receipt.version,
         "events": [{"type": type(event).__name__, "data": event} for event in receipt.events],
     }
-
-
-def _refuse_other_media(request: Request) -> None:
-    """A form of another site can post nothing that says it is JSON."""
-    found = request.headers.get("content-type", "")
-    if found.partition(";")[0].strip().lower() != "application/json":
-        shown = f"Content-Type is {found[:60]!r}" if found else "Content-Type is missing"
-        raise Refused(415, "unsupported-media-type", f"{shown}; send the command as application/json")
 
 
 def _id(request: Request, header: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.concurrency import run_in_threadpool
 
 from syncline.app import App
-from syncline.config import ReadModelConfig
+from syncline.config import ReadModelConfig, services_mentioned
 from syncline.errors import NotFound
 from syncline.http_config import HttpConfig
 from syncline.read.maintain.asked import Asked
@@ -15,6 +15,8 @@ from syncline.read.sql_file import suggestion
 from syncline.serve.auth import checking, load_tokens
 from syncline.serve.caller import ROLES, Authenticate, Caller
 from syncline.serve.live import Live
+from syncline.serve.observed import Observed
+from syncline.serve.operations import Operations
 from syncline.serve.problems import Refused
 from syncline.serve.reading import Reads
 
@@ -35,6 +37,8 @@ class Serving:
             model.database: Reads(model.database, most_waiting=config.limits.waiting) for model in app.config.read_models
         }
         self._live = {model.database: Live(model.database) for model in app.config.read_models}
+        self.observed, self.operations = Observed(app), Operations(app)
+        self.is_closing = False
         self._asked: dict[str, tuple[ReadModelConfig, Asked]] = {}
         self._streams: Counter[str] = Counter()
         self._models: Mapping[str, ReadModelConfig] = {
@@ -43,6 +47,9 @@ class Serving:
 
     def close(self) -> None:
         """Ends what the service started."""
+        self.is_closing = True
+        self.operations.close()
+        self.observed.close()
         for live in self._live.values():
             live.close()
         for reads in self._reads.values():
@@ -83,6 +90,15 @@ class Serving:
     def live_of(self, model: ReadModelConfig) -> Live:
         """Who tells the changes of a read model's views."""
         return self._live[model.database]
+
+    def edges(self) -> list[dict[str, str]]:
+        """Which service each view reads, by what the text of its query mentions."""
+        return [
+            {"service": service, "read_model": model.name, "view": view.name}
+            for model in self.app.config.read_models
+            for view in model.views
+            for service in services_mentioned([view], self.app.config.services)
+        ]
 
     def enter_stream(self, caller: Caller) -> None:
         """Counts a stream of a caller. Raises Refused for one too many."""

@@ -64,19 +64,20 @@ async def _one_row(asked: Asked) -> Response:
     name = request.path_params["view"]
     model = serving.model_of(name)
     key = key_of(request, name)
-    result = await serving.reads_of(model).read(replace(wanted_of(asked, name), key=key))
+    result = await serving.reads_of(model).read(wanted_of(asked, name, key))
     headers = freshness_headers(result.token, result.staleness_s, exact=result.exact)
     if not result.rows:
         raise NotFound(f"view '{name}' has no row with key {', '.join(map(repr, key))}")
     return tagged(request, to_json(as_objects(result, dialect_of(model.database))[0]), headers)
 
 
-def wanted_of(asked: Asked, view: str) -> Wanted:
+def wanted_of(asked: Asked, view: str, key: list[str] | None = None) -> Wanted:
     """The read that a request's headers ask for; of a filtered view the caller's own rows alone."""
     request, limits = asked.request, asked.serving.config.limits
     wait_s = seconds(request, "wait", limits.wait_s)
     return Wanted(
         view,
+        key,
         where=asked.serving.filter_of(view, asked.caller),
         at_least=at_least(request),
         timeout_s=min(DEFAULT_WAIT_S, limits.wait_s) if wait_s is None else wait_s,
@@ -128,6 +129,11 @@ def key_of(request: Request, view: str) -> list[str]:
     """The parts of the key in the path, each percent-encoded, with commas between them."""
     path = request.scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
     written = path.rpartition(f"/views/{view}/")[2] if path else request.path_params["key"]
+    return key_values(written)
+
+
+def key_values(written: str) -> list[str]:
+    """The parts of a key that is written with commas between them; a comma within one is percent-encoded."""
     return [unquote(part) for part in written.split(",")]
 
 

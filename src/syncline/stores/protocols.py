@@ -232,6 +232,10 @@ class Reader(Protocol):
         """The changes of a view numbered above `after`, at most `limit`."""
         ...
 
+    def changes_of(self, view: str, key: Sequence[str], values: Key, limit: int) -> list[tuple[int, str]]:
+        """The newest changes of the row with this key, the newest first, as number and operation."""
+        ...
+
     def limited(self, limit_s: float) -> AbstractContextManager[None]:
         """What is read inside ends after so long. Raises TookTooLong."""
         ...

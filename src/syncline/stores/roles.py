@@ -4,7 +4,7 @@ plays the role is told by what the database is called: a URL that begins with `p
 A role is a module of functions, found by name, so that a store's driver is loaded only where that store is used.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -126,6 +126,20 @@ class HandledCommands:
     newest_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoryEvent:
+    """A stored event as a story tells it. `at` is seconds since 1970, `data` JSON, `metadata` what is known of its cause."""
+
+    position: int
+    stream: str
+    version: int
+    name: str
+    data: str
+    at: float
+    command_id: str | None
+    metadata: Mapping[str, Any]
+
+
 class LogRole(Protocol):
     """A service's database, as its own commands use it."""
 
@@ -139,6 +153,10 @@ class LogRole(Protocol):
 
     def handled_commands(self, database: str, *, is_log: bool) -> HandledCommands | None:
         """What `status` counts; None where there is no database yet."""
+        ...
+
+    def story_events(self, database: str, ids: Iterable[str], *, newest: int, limit: int) -> list[StoryEvent]:
+        """Events whose stream, command, correlation or cause is one of these; the same may come several times."""
         ...
 
 

@@ -7,10 +7,11 @@ from syncline.stores.postgres.connection import translated
 from syncline.stores.postgres.events import PostgresEventLog
 from syncline.stores.postgres.handled import handled_commands
 from syncline.stores.postgres.log_tables import connect_writer, create_log
+from syncline.stores.postgres.story import story_events
 from syncline.stores.postgres.table_commands import PostgresTables
 from syncline.stores.service_tables import TableSetup, TableStore
 
-__all__ = ["handled_commands", "open_log", "open_tables", "prepare_outbox"]
+__all__ = ["handled_commands", "open_log", "open_tables", "prepare_outbox", "story_events"]
 
 
 def open_log(database: str, *, by_type: bool) -> EventLog:

@@ -6,9 +6,10 @@ from syncline.stores.sqlite.events import SQLiteEventLog
 from syncline.stores.sqlite.handled import handled_commands
 from syncline.stores.sqlite.history import open_history
 from syncline.stores.sqlite.source import READ_TIMEOUT_S
+from syncline.stores.sqlite.story import story_events
 from syncline.stores.sqlite.table_commands import SQLiteTables
 
-__all__ = ["handled_commands", "open_log", "open_tables", "prepare_outbox"]
+__all__ = ["handled_commands", "open_log", "open_tables", "prepare_outbox", "story_events"]
 
 
 def open_log(database: str, *, by_type: bool) -> EventLog:
