@@ -3,8 +3,8 @@
 A service's program changes one payment or order, then waits 20 to 50 ms, at random, so that commits meet every phase of the
 relay's pause. It reads the view in a tight loop until the change is there. Included: the commit itself (the clock starts just
 before it), the relay's pause until its next probe, its round, and the reader's look at the read store. Not included: the
-service's own work before its commit. Syncline is `syncline run`; by hand is a process that probes as often (every 4 ms) and
-does the same work.
+service's own work before its commit. Syncline is `syncline run`, which rests 1 ms between probes while rows keep changing, and
+4 ms else; by hand is a process that does the same work, and probes every 4 ms.
 """
 
 import random

@@ -19,7 +19,7 @@ from figures import Table, say
 from grounds import open_ground
 from shop import Ground
 
-ON_EITHER = ("maintain", "first_build", "growth", "latency", "capture_cost", "commands", "rebuild")
+ON_EITHER = ("maintain", "first_build", "growth", "latency", "capture_cost", "commands", "rebuild", "http_reads")
 ON_SQLITE = ("idle", "memory", "event_log", "visible")
 NAMES = ON_EITHER + ON_SQLITE
 

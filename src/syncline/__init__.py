@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from syncline.errors import InvalidCommand as InvalidCommand
     from syncline.errors import InvalidDefinition as InvalidDefinition
     from syncline.errors import InvalidEvent as InvalidEvent
+    from syncline.errors import InvalidQueryValues as InvalidQueryValues
     from syncline.errors import InvalidToken as InvalidToken
     from syncline.errors import NotFound as NotFound
     from syncline.errors import NotReady as NotReady
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from syncline.errors import StaleRead as StaleRead
     from syncline.errors import StoreError as StoreError
     from syncline.errors import SynclineError as SynclineError
+    from syncline.errors import TookTooLong as TookTooLong
     from syncline.errors import Unavailable as Unavailable
     from syncline.errors import UnknownEvent as UnknownEvent
     from syncline.events import Query as Query
@@ -56,6 +58,7 @@ _MODULE_OF = {
     "InvalidCommand": "errors",
     "InvalidDefinition": "errors",
     "InvalidEvent": "errors",
+    "InvalidQueryValues": "errors",
     "InvalidToken": "errors",
     "NamedQuery": "definitions",
     "NotFound": "errors",
@@ -75,6 +78,7 @@ _MODULE_OF = {
     "SynclineError": "errors",
     "TableService": "write.tables",
     "Token": "messages",
+    "TookTooLong": "errors",
     "Triggers": "places",
     "Unavailable": "errors",
     "UnknownEvent": "errors",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from syncline.config import Config, ReadModelConfig
 from syncline.defining import all_faults
-from syncline.errors import Fault, InvalidDefinition, StoreError
+from syncline.errors import Fault, InvalidDefinition, StoreError, Unavailable
 from syncline.messages import Relation
 from syncline.read.definition import Definition, define_views
 from syncline.read.maintain.asked import look_at
@@ -42,6 +42,16 @@ class CheckReport:
     relations: tuple[str, ...]
 
 
+def _look(service: FollowedService) -> Described:
+    """Looks a second time where the database could not be used: a connection that was cut is no fault of the configuration."""
+    try:
+        return service.look()
+    except Unavailable as error:
+        if source_role(service.config.database).is_locked(error):
+            raise
+        return service.look()
+
+
 def check_config(config: Config, services: Mapping[str, FollowedService]) -> CheckReport:
     """Looks at every service's database and compiles every view. Raises InvalidDefinition with all faults found."""
     faults: list[Fault] = []
@@ -50,7 +60,7 @@ def check_config(config: Config, services: Mapping[str, FollowedService]) -> Che
     locked: set[str] = set()
     for name, service in services.items():
         try:
-            described[name] = service.look()
+            described[name] = _look(service)
         except StoreError as error:
             if source_role(service.config.database).is_locked(error):
                 locked.add(name)

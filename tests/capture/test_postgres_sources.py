@@ -113,6 +113,9 @@ REFUSED = {
     "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE more () INHERITS (t)": "by INHERITS",
     "CREATE TABLE base (x int); CREATE TABLE t (id int PRIMARY KEY) INHERITS (base)": "by INHERITS",
     "CREATE UNLOGGED TABLE t (id int PRIMARY KEY)": "is UNLOGGED: a crash empties it.*SET LOGGED",
+    "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY LIST (id); CREATE UNLOGGED TABLE one PARTITION OF t FOR VALUES IN (1)": (
+        'its partition one is UNLOGGED.*"public"."one" SET LOGGED'
+    ),
 }
 
 
@@ -173,6 +176,14 @@ def test_each_missing_right_is_named_with_the_grant_that_gives_it(
         follower.acknowledge()
     assert source_role.uninstall(mine, None)[-1] == "schema syncline"
     assert owner.execute("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal").fetchone() == (0,)
+
+
+def test_a_schema_that_the_role_may_not_use_is_named_where_the_table_is_called_by_its_name_alone(
+    database: str, owner: Connection, role: str
+) -> None:
+    owner.execute("CREATE TABLE t (id int PRIMARY KEY); REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    ((_, reason),) = source_role.look(service(url_of(database, role), "polling", "t"), briefly=False).refused
+    assert reason.endswith(f'the role may not use its schema; GRANT USAGE ON SCHEMA "public" TO "{role}"')
 
 
 def test_writers_need_no_right_on_what_captures_them(database: str, owner: Connection, role: str, tmp_path: Path) -> None:

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 from tests.capture.postgres_follower import PostgresFollower
+from tests.capture.test_postgres_sources import service
 
 from syncline.errors import SourceChanged
+from syncline.stores.postgres import source_role
 from syncline.stores.postgres.connection import Connection, connect
 from syncline.testing.postgres import Databases
 
 SCRIPT = """
 CREATE TYPE mood AS ENUM ('glad', 'sad');
 CREATE DOMAIN cents AS bigint CHECK (VALUE >= 0);
-CREATE TABLE parent (id int PRIMARY KEY, name text);
+CREATE TYPE pair AS (x int, y text);
+CREATE TABLE parent (id int PRIMARY KEY, name text, two pair DEFAULT '(1,a)', more pair[] DEFAULT '{"(2,b)"}');
 CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE);
 CREATE TABLE t (id int PRIMARY KEY, a text, n numeric DEFAULT 1.50, at timestamptz DEFAULT '2026-01-01 12:00:00+01', m mood,
                 amount cents, tags text[], doc jsonb, blob bytea, big text, f float8,
@@ -58,6 +61,7 @@ VACUUM FULL t
 CLUSTER t USING t_pkey
 ALTER TYPE mood RENAME VALUE 'glad' TO 'happy'
 ALTER TYPE mood ADD VALUE 'calm'
+ALTER TYPE pair ADD ATTRIBUTE z int
 ALTER TABLE t DROP n; ALTER TABLE t ADD n numeric DEFAULT 7
 ALTER TABLE t DROP f
 ALTER TABLE t ADD extra int DEFAULT 3; UPDATE t SET extra = 4 WHERE id = 1
@@ -81,6 +85,7 @@ CREATE TABLE p_d (id int, part text, v int, PRIMARY KEY (id, part)); INSERT INTO
 ALTER TABLE p ATTACH PARTITION p_d FOR VALUES IN ('d')
 DELETE FROM p_d; INSERT INTO p_d VALUES (10, 'd', 10)
 TRUNCATE p_d
+ALTER TABLE p DETACH PARTITION p_a; UPDATE p_a SET v = 6; ALTER TABLE p ATTACH PARTITION p_a FOR VALUES IN ('a')
 ALTER TABLE p DETACH PARTITION p_a
 INSERT INTO p_a VALUES (12345, 'a', 11)
 ALTER TABLE p ATTACH PARTITION p_a FOR VALUES IN ('a')
@@ -157,6 +162,45 @@ def test_polling_sees_each_of(database: str, owner: Connection, tmp_path: Path, 
             run(owner, line)
             follower.catch_up()
             follower.assert_mirrors_equal()
+
+
+def test_a_column_that_is_computed_in_another_way_from_now_on_is_compared(
+    database: str, owner: Connection, tmp_path: Path
+) -> None:
+    if owner.info.server_version < 180_000:
+        pytest.skip("no columns that are computed when they are read")
+    owner.execute("ALTER TABLE child ADD twice int GENERATED ALWAYS AS (id * 2) VIRTUAL")
+    with closing(PostgresFollower(database, tmp_path / "store.db", "triggers", names=["child"])) as follower:
+        follower.catch_up()
+        owner.execute("ALTER TABLE child ALTER twice SET EXPRESSION AS (id + id + 1)")
+        follower.catch_up()
+        follower.assert_mirrors_equal()
+
+
+@pytest.mark.parametrize(
+    ("change", "undo", "reason"),
+    [
+        ("CREATE TABLE more () INHERITS (child); INSERT INTO more VALUES (77, 1)", "DROP TABLE more", "another table inherits"),
+        ("ALTER TABLE child SET UNLOGGED", "ALTER TABLE child SET LOGGED", "it is UNLOGGED"),
+    ],
+)
+def test_a_table_that_triggers_can_no_longer_capture_is_refused_until_they_can(
+    database: str, owner: Connection, tmp_path: Path, change: str, undo: str, reason: str
+) -> None:
+    with closing(PostgresFollower(database, tmp_path / "store.db", "triggers", names=["child"])) as follower:
+        follower.catch_up()
+        owner.execute(change)
+        feed = follower.feed
+        assert feed is not None
+        with pytest.raises(SourceChanged, match=f"shop.child cannot be followed now: {reason}"):
+            while feed.changed():
+                follower.step()
+        ((name, told),) = source_role.look(service(database, "triggers", "child"), briefly=False).refused
+        assert name == "child" and ("INHERITS" in told or "SET LOGGED" in told)
+        owner.execute(undo)
+        follower.rest()
+        follower.catch_up()
+        follower.assert_mirrors_equal()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from syncline.testing.postgres import Databases
 
 SCRIPT = """
 CREATE TYPE mood AS ENUM ('glad', 'sad');
-CREATE TABLE parent (id int PRIMARY KEY, name text);
+CREATE TYPE pair AS (x int, y text);
+CREATE TABLE parent (id int PRIMARY KEY, name text, two pair DEFAULT '(1,a)');
 CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE);
 CREATE TABLE t (id int PRIMARY KEY, a text, n numeric DEFAULT 1.50, at timestamptz DEFAULT '2026-01-01 12:00:00+01',
                 m mood DEFAULT 'glad', tags text[], doc jsonb, blob bytea, big text, f double precision, yes boolean, i bigint);
@@ -74,6 +75,9 @@ TRUNCATE parent CASCADE
 INSERT INTO p VALUES (700, 'a', 1, 'gone'); TRUNCATE p_a; INSERT INTO p VALUES (701, 'a', 1, 'stays')
 CREATE TABLE n (LIKE p INCLUDING ALL); INSERT INTO n VALUES (1, 'n', 1, 'b'); ALTER TABLE p ATTACH PARTITION n FOR VALUES IN ('n')
 UPDATE p SET v = 9 WHERE part = 'a'; ALTER TABLE p DETACH PARTITION p_a; UPDATE p_a SET v = 7
+ALTER TABLE p ATTACH PARTITION p_a FOR VALUES IN ('a'); UPDATE p SET v = 8 WHERE part = 'a'
+ALTER TABLE p DETACH PARTITION p_a; UPDATE p_a SET v = 6; ALTER TABLE p ATTACH PARTITION p_a FOR VALUES IN ('a')
+ALTER TABLE p DETACH PARTITION p_rest; DELETE FROM p_rest WHERE id < 9; ALTER TABLE p ATTACH PARTITION p_rest DEFAULT
 INSERT INTO p VALUES (500, 'b', 1, 'x'); DROP TABLE p_rest_low
 TRUNCATE p; INSERT INTO p VALUES (5, 'n', 1, 'x')
 UPDATE t SET a = 'before' WHERE id = 1; VACUUM FULL t; UPDATE t SET a = 'after' WHERE id = 2
@@ -84,7 +88,10 @@ DROP TABLE by_index; CREATE TABLE by_index (code text PRIMARY KEY, v int); INSER
 ALTERED = """
 UPDATE t SET n = 3 WHERE id = 4; ALTER TABLE t ALTER n TYPE numeric USING n * 2; UPDATE t SET n = n + 1 WHERE id = 5
 UPDATE t SET a = 'before' WHERE id = 4; ALTER TYPE mood RENAME VALUE 'glad' TO 'happy'; UPDATE t SET a = 'after' WHERE id = 3
+ALTER TABLE t RENAME TO away; UPDATE away SET a = 'by another name' WHERE id = 7; ALTER TABLE away RENAME TO t
+CREATE SCHEMA far; ALTER TABLE t SET SCHEMA far; DELETE FROM far.t WHERE id = 9; ALTER TABLE far.t SET SCHEMA public
 ALTER TABLE t DROP n; ALTER TABLE t ADD n numeric DEFAULT 7
+UPDATE parent SET two = '(2,b)' WHERE id = 3; ALTER TYPE pair ADD ATTRIBUTE z int; UPDATE parent SET two = '(3,c,4)' WHERE id = 4
 ALTER TABLE t DROP f; UPDATE t SET a = 'later' WHERE id = 6
 UPDATE t SET a = 'earlier' WHERE id = 8; ALTER TABLE t ADD extra int DEFAULT 3; UPDATE t SET extra = 4 WHERE id = 1
 UPDATE t SET i = 7 WHERE id = 2; ALTER TABLE t ALTER i TYPE numeric(30,2); UPDATE t SET i = 5.25 WHERE id = 1

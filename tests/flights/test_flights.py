@@ -186,6 +186,7 @@ def test_one_sync_gives_the_views_by_their_definitions(folder: Path) -> None:
     syncline(folder, "verify")
 
 
+@pytest.mark.long  # with the read store on PostgreSQL it always runs
 def test_changes_between_two_syncs_are_all_caught_up_with(folder: Path) -> None:
     syncline(folder, "sync", "--once")
     for service in SERVICES:

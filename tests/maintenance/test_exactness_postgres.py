@@ -7,7 +7,7 @@ import pytest
 from tests.maintenance.random_postgres import PostgresQuery, key_of, random_changes, random_relations, random_row, readable
 from tests.read_store.postgres_world import World
 
-from syncline.errors import UnsupportedQuery
+from syncline.errors import StoreError, UnsupportedQuery
 from syncline.messages import Relation
 from syncline.read.maintain.compiler import compile_view
 from syncline.read.maintain.schema import catalog_of
@@ -39,11 +39,12 @@ def follow(seed: int, batches: int, postgres: Databases) -> None:
                 world.given[relation.name][key_of(relation, row)] = row
         world.load()
         world.build()
-        assert world.differences() == []
-        for _ in range(batches):
-            service = rng.choice(world.services)
-            world.batch(service, *random_changes(rng, world, service))
-            assert world.differences() == []
+        for number in range(batches + 1):
+            if number > 0:
+                service = rng.choice(world.services)
+                world.batch(service, *random_changes(rng, world, service))
+            if not is_exact(world):
+                return
         assert world.query("SELECT view, key, error FROM syncline.parked") == []
     except Exception as error:
         error.add_note("\n".join(f"{name}: {text}" for name, text in views.items()))
@@ -51,6 +52,17 @@ def follow(seed: int, batches: int, postgres: Databases) -> None:
         raise
     finally:
         world.close()
+
+
+def is_exact(world: World) -> bool:
+    """False where a view's own query fails (a sum, a cast that overflows): keys must be parked then, and there is nothing to compare
+    with. That all other keys stay exact, test_poison.py shows."""
+    try:
+        assert world.differences() == []
+    except StoreError:
+        assert world.query("SELECT view, key, error FROM syncline.parked") != []
+        return False
+    return True
 
 
 def random_texts(rng: random.Random, relations: list[Relation], count: int, oracle: str) -> dict[str, str]:

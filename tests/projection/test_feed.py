@@ -15,7 +15,7 @@ from tests.projection.world import TIMEOUT_S, Did, Model, Rules, Service, small_
 
 from syncline.errors import StoreError
 from syncline.messages import Progress
-from syncline.move import relay
+from syncline.move import followed
 from syncline.stores import event_feed, replay
 from syncline.stores.event_feed import EventFeed
 from syncline.stores.roles import Look
@@ -325,7 +325,7 @@ def test_a_feed_that_is_asked_seldom_is_asked_at_once_when_somebody_says_that_he
     shop: Service, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("QUIET_S", 0.0), ("ASKED_AFTER_S", 3600.0), ("ASKING_SHARE", 1e-12)):
-        monkeypatch.setattr(relay, name, value)
+        monkeypatch.setattr(followed, name, value)
     model.settle()
     shop.append(item(1))
     for _ in range(10):

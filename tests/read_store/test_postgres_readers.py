@@ -14,6 +14,7 @@ from tests.read_store.postgres_world import World, relation
 from syncline.errors import NotFound, StoreError, Unavailable
 from syncline.messages import Batch, Position, Token
 from syncline.read.reader import Wanted, read_view
+from syncline.stores.paging import Condition, Sort
 from syncline.stores.postgres.control import PostgresLease, PostgresRequests, is_leased
 from syncline.stores.postgres.read import PostgresReadStore
 from syncline.stores.postgres.reader import PostgresReader
@@ -291,14 +292,15 @@ def test_the_program_reads_rows_by_values_of_any_type_and_refuses_what_none_can_
         assert found.token == Token({"stock": world.store.checkpoint("stock") or Position("", 0)})
         assert reader.count("items") == 5
         assert reader.count("stock__item") == 5
-        assert reader.rows("stock__item", ["sku"], [("pieces", [3, "4"])], [("sku", True)]) == [("e",), ("d",)]
-        assert reader.rows("items", ["sku"], [("shelf", [None])]) == []
+        downwards = [Sort("sku", is_down=True)]
+        assert reader.rows("stock__item", ["sku"], [Condition("pieces", [3, "4"])], downwards) == [("e",), ("d",)]
+        assert reader.rows("items", ["sku"], [Condition("shelf", [None])]) == []
         with pytest.raises(NotFound, match="no row can have pieces = 'many'"):
-            reader.rows("stock__item", ["sku"], [("pieces", ["many"])])
+            reader.rows("stock__item", ["sku"], [Condition("pieces", ["many"])])
         before = reader.data_version()
         world.give("stock.item", [("a", None, 0)])
         assert reader.data_version() != before
-        assert reader.rows("items", ["sku"], [("shelf", [None])]) == [("a",)]
+        assert reader.rows("items", ["sku"], [Condition("shelf", [None])]) == [("a",)]
 
 
 def test_a_reader_finds_no_store_where_there_is_none_yet(postgres: Databases) -> None:

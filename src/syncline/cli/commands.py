@@ -107,15 +107,15 @@ def check(with_sql: bool, as_json: bool) -> int:
 
 
 @click.command()
-@click.option("--listen", metavar="HOST:PORT", help="Where the query service and the dashboard answer, whatever [http] says.")
+@click.option("--listen", metavar="HOST:PORT", help="Where the query service answers, whatever [http] says.")
 @click.option("--no-http", is_flag=True, help="Only follow: no query service, whatever [http] says.")
 @config_option
 @json_option
 def run(listen: str | None, no_http: bool, as_json: bool) -> int:
     """Follows every service, and answers queries over HTTP, until stopped with Ctrl-C or SIGTERM.
 
-    HTTP and the dashboard are there where syncline.toml has a section [http], or with --listen. Prints a line for each event.
-    With --json each line is an object with "time" and "event".
+    There is a query service where syncline.toml has a section [http], or with --listen. Prints a line for each event. With --json
+    each line is an object with "time" and "event".
     """
     stop = threading.Event()
     lock = threading.Lock()
@@ -138,7 +138,7 @@ def run(listen: str | None, no_http: bool, as_json: bool) -> int:
 
         with answering(app, None if no_http else http_config(config.http, listen)) as url:
             if url is not None:
-                say(f"dashboard and queries at {url}/")
+                say(f"answering at {url}/")
             say(f"following {_counted(config)}; Ctrl-C stops")
             app.run(stop, on_progress=progress, on_event=say)
         if not is_unread:

@@ -26,6 +26,9 @@ _COLOURS = {"failed": "red", "stopped": "red", "loading": "yellow", "building": 
 def status(watch: bool, interval_s: float, as_json: bool) -> int:
     """Feeds and views: state, position, lag, staleness, last error; and how many commands each service handled.
 
+    The lag is how much the source has that is not applied: events (capture "events"), marks ("triggers" on SQLite), transactions
+    of the whole server ("triggers" on PostgreSQL) or bytes of its log ("wal"); of a polled service it is not known.
+
     Exits 1 when a feed or view has failed. With --watch --json each line is one status.
     """
     with opened() as (_, app):

@@ -10,82 +10,28 @@ changes nothing. Whatever a source does, the others go on: its subscription fail
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from syncline.errors import Fenced, InvalidDefinition, SourceChanged, StoreError, Unavailable
-from syncline.messages import Batch, DeadLetter, Key, Position, Progress, Relation
-from syncline.move.feed import Feed, HoldsBack, Replays
+from syncline.messages import Batch, DeadLetter, Key, Progress, Relation
+from syncline.move.feed import HoldsBack, Replays
+from syncline.move.followed import Following, Service, held_back_lines, pause_s
 from syncline.move.subscription import Event, Subscription
 from syncline.stores.protocols import ReadStore
 
-PROBE_INTERVAL_S = 0.004
-ASKING_SHARE = 0.01
-"""How much of the time may pass in asking a feed where nothing changes: servers are farther away than files."""
-QUIET_S = 0.5
-"""How long nothing has changed before a feed is asked less often."""
-ASKED_AFTER_S = 0.02
-"""After so long it is asked all the same."""
 SCAN_BUDGET_S = 0.004
 BUILD_BUDGET_S = 0.02
 BUILD_PAUSE_S = 1.0
-ACKNOWLEDGE_INTERVAL_S = 0.25
+ACKNOWLEDGE_INTERVAL_S, ACKNOWLEDGE_EMPTY_S = 0.25, 5.0
+"""How often all that was applied is brought to disk and acknowledged, and how often where none of it changed any rows."""
 HEARTBEAT_INTERVAL_S = 1.0
 TRIM_INTERVAL_S = 30.0
-
-
-class Service(Protocol):
-    """A service as the relay needs it: its relations, and how to open its feed."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def capture(self) -> str: ...
-
-    def describe(self) -> list[Relation]: ...
-
-    def open_feed(self, store: ReadStore) -> Feed: ...
 
 
 class Define(Protocol):
     """Compiles the views against the relations there are now, and defines them in the store. Raises InvalidDefinition."""
 
     def __call__(self, store: ReadStore, relations: Mapping[str, Sequence[Relation]]) -> None: ...
-
-
-@dataclass(slots=True)
-class Following:
-    """One service being followed."""
-
-    service: Service
-    feed: Feed | None = None
-    subscription: Subscription = field(default_factory=Subscription)
-    applied: Position | None = None
-    acknowledged: Position | None = None
-    is_forgetting: bool = False
-    is_drained: bool = False
-    asked_at: float = 0.0
-    asking_s: float = 0.0
-    found_at: float = 0.0
-    shown: tuple[str, str, str | None] = ("", "", None)
-    replaying: int = 0
-    described: list[Relation] | None = None
-    totals: dict[str, int | None] = field(default_factory=dict)
-
-    def ask(self, feed: Feed) -> None:
-        """Asks whether there may be something to read."""
-        self.asked_at = time.monotonic()
-        self.is_drained = not feed.changed()
-        answered = time.monotonic()
-        self.asking_s = answered - self.asked_at
-        if not self.is_drained:
-            self.found_at = answered
-
-    def may_wait(self, now: float) -> bool:
-        """Whether nothing was there the last time, and asking again can wait for what it costs."""
-        pause = min(self.asking_s / ASKING_SHARE, ASKED_AFTER_S)
-        return self.is_drained and now - self.found_at > QUIET_S and now - self.asked_at < pause
 
 
 class Relay:
@@ -107,7 +53,7 @@ class Relay:
         self._is_defined = False
         self._built: dict[str, tuple[int, int]] = {}
         self.build_error: StoreError | None = None
-        self._build_at = 0.0
+        self._build_at = self._last_acknowledged = 0.0
         self._last_sync = self._last_heartbeat = self._last_trim = time.monotonic()
 
     def run(self, stop: threading.Event, *, wake: threading.Event, between: Callable[[], bool] = lambda: False) -> None:
@@ -122,7 +68,7 @@ class Relay:
                 is_woken = wake.is_set()
                 wake.clear()
                 if not (self.step(may_wait=not is_woken) | between()):
-                    wake.wait(PROBE_INTERVAL_S)
+                    wake.wait(pause_s(self.following.values()))
         finally:
             self.close()
 
@@ -151,7 +97,7 @@ class Relay:
             pass  # the relay that took over follows from the same checkpoint, and acknowledges it
         finally:
             for following in self.following.values():
-                _close(following)
+                following.close()
 
     def forget_all(self) -> None:
         """Lets every source forget all that was applied; an owner who is writing is not waited for."""
@@ -162,7 +108,7 @@ class Relay:
 
     def is_settled(self) -> bool:
         """Whether nothing is left to load, build or apply, as far as the last round saw; a failed service is not waited for."""
-        states = {following.subscription.state for following in self.following.values()}
+        states = {each.subscription.state for each in self.following.values()}
         is_quiet = states <= {"live", "failed"} and self._is_defined
         return is_quiet and ("failed" in states or self.build_error is not None or not self.store.is_building())
 
@@ -201,7 +147,7 @@ class Relay:
         self._define_views(self.store, relations)
         for following in self.following.values():
             if following.feed is not None:
-                _close(following)
+                following.close()
                 following.subscription = Subscription()
             following.shown = ("", "", None)
             self._show(following, "")
@@ -244,7 +190,7 @@ class Relay:
         except (StoreError, InvalidDefinition) as error:
             if self.store.is_cut:
                 raise Unavailable(f"the connection to the read store was cut: {error}") from error
-            _close(following)
+            following.close()
             if isinstance(error, SourceChanged | InvalidDefinition):
                 following.described = None
             self._fail(following, error)
@@ -291,6 +237,8 @@ class Relay:
             compared = "what is held was compared with the source, and what differed was brought up to date"
             self._say(f"{name}: its history is another one (it was {histories}): {compared}")
         following.applied = batch.after
+        if batch.chunks:
+            following.changed_at, following.has_changed = time.monotonic(), True
         self._note(following, "applied")
         self._tell_held_back(name, held)
         if loaded:
@@ -299,13 +247,8 @@ class Relay:
     def _tell_held_back(self, service: str, before: Mapping[str, DeadLetter]) -> None:
         """Says which streams of a service are held back since the batch, and which are no longer."""
         now = {letter.stream: letter for letter in self.store.dead_letters(service)}
-        for stream, letter in now.items():
-            was = before.get(stream)
-            if was is None or (was.position, was.error) != (letter.position, letter.error):
-                why = f"{letter.event} could not be made rows: {letter.error}"
-                self._say(f"{service}: stream '{stream}' is held back from position {letter.position} on: {why}")
-        for stream in before.keys() - now.keys():
-            self._say(f"{service}: stream '{stream}' is no longer held back")
+        for line in held_back_lines(before, now):
+            self._say(f"{service}: {line}")
 
     def _load(self, following: Following, table: str, after: Key | None) -> None:
         assert following.feed is not None
@@ -365,7 +308,8 @@ class Relay:
         state = following.subscription.state
         if state != before:
             self._show(following, following.feed.activity if following.feed is not None else "")
-            self._say(f"{following.service.name}: {state}")
+            if event != "followed" or not self.store.loading(following.service.name):  # a copy is told next
+                self._say(f"{following.service.name}: {state}")
 
     def _fail(self, following: Following, error: Exception) -> None:
         if following.subscription.error != str(error):
@@ -394,7 +338,7 @@ class Relay:
     def _keep_house(self, now: float) -> None:
         if now - self._last_sync >= ACKNOWLEDGE_INTERVAL_S:
             self._last_sync = now
-            self._acknowledge()
+            self._acknowledge(is_empty_due=now - self._last_acknowledged >= ACKNOWLEDGE_EMPTY_S)
         else:
             for following in self.following.values():
                 if following.is_forgetting:
@@ -420,10 +364,11 @@ class Relay:
             age = time.monotonic() - min(self.following[name].asked_at for name in drained)
             self._try(lambda: self.store.seen(drained, time.time() - age))
 
-    def _acknowledge(self) -> None:
+    def _acknowledge(self, *, is_empty_due: bool = True) -> None:
         behind = [f for f in self.following.values() if f.feed is not None and f.applied != f.acknowledged]
-        if not behind or not self._try(self.store.sync):
+        if not (behind and is_empty_due or any(f.has_changed for f in behind)) or not self._try(self.store.sync):
             return
+        self._last_acknowledged = time.monotonic()
         for following in behind:
             self._forget(following)
 
@@ -437,10 +382,11 @@ class Relay:
         except Unavailable:
             following.is_forgetting = False
         except StoreError as error:
-            _close(following)
+            following.close()
             self._fail(following, error)
         else:
             following.acknowledged = position
+            following.has_changed = following.has_changed and position != following.applied
 
     def _try(self, act: Callable[[], None]) -> bool:
         """What can wait for a full disk to be emptied is told and tried again."""
@@ -452,9 +398,3 @@ class Relay:
             self._say(str(error))
             return False
         return True
-
-
-def _close(following: Following) -> None:
-    if following.feed is not None:
-        following.feed.close()
-        following.feed = None

@@ -14,13 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from syncline.app import App
 from syncline.http_config import HttpConfig
-from syncline.serve import commands, health, mending, queries, status, stories, streams, views
+from syncline.serve import commands, health, mending, openapi, queries, status, stories, streams, views
 from syncline.serve.caller import Authenticate, Caller
 from syncline.serve.problems import Problem, Refused, answer_problem, problem_of
 from syncline.serve.route import Asked, Route
 from syncline.serve.serving import ANYONE, Serving
 
-MODULES = (streams, stories, views, commands, queries, status, mending, health)
+MODULES = (streams, stories, views, commands, queries, status, mending, openapi, health)
 """Everything that offers routes, in the order in which paths are matched."""
 
 _SAFE_HEADERS = (

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,6 +12,21 @@ from syncline.serve.caller import Caller
 
 if TYPE_CHECKING:
     from syncline.serve.serving import Serving
+
+
+class _Rest(Convertor[str]):
+    """The rest of a path, whatever characters it holds, at least one."""
+
+    regex = r"[\s\S]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("rest", _Rest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +43,10 @@ Answer = Callable[[Asked], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`role` "" is for every known caller, None for everyone. What `answer` raises becomes a problem (problems.py)."""
+    """`{name:rest}` in `path` is the rest of it.
+
+    `role` "" is for every known caller, None for everyone. What `answer` raises becomes a problem (problems.py).
+    """
 
     method: str
     path: str

@@ -80,6 +80,6 @@ async def _history(asked: Asked) -> Response:
 
 
 ROUTES = (
-    Route("GET", "/story/{id:path}", OPERATE, _story),
+    Route("GET", "/story/{id:rest}", OPERATE, _story),
     Route("GET", "/views/{view}/history", READ, _history),
 )

@@ -25,11 +25,16 @@ from syncline.stores.roles import dialect_of
 
 async def _views(asked: Asked) -> Response:
     """All views: their columns and keys, what they read, whether they can be read, how old they may be."""
+    return json_response({"views": await described_views(asked)})
+
+
+async def described_views(asked: Asked) -> list[dict[str, object]]:
+    """What is told of every view."""
     serving = asked.serving
-    found = [
-        view for model in serving.app.config.read_models for view in await serving.reads_of(model).run(_describing(asked, model))
-    ]
-    return json_response({"views": found})
+    found: list[dict[str, object]] = []
+    for model in serving.app.config.read_models:
+        found += await serving.reads_of(model).run(_describing(asked, model))
+    return found
 
 
 async def _page(asked: Asked) -> Response:
@@ -146,5 +151,5 @@ def as_objects(result: ReadResult, dialect: str) -> list[dict[str, object]]:
 ROUTES = (
     Route("GET", "/views", READ, _views),
     Route("GET", "/views/{view}", READ, _page),
-    Route("GET", "/views/{view}/{key:path}", READ, _one_row),
+    Route("GET", "/views/{view}/{key:rest}", READ, _one_row),
 )

@@ -74,9 +74,9 @@ SELECT current_database()::text,
        pg_is_in_recovery()
 
 -- select_part_rights --
--- Of a table and its partitions: whether the role may put triggers on it, whether it owns it, so that it may make them permanent, and
--- whether a subscription writes it.
-SELECT n.nspname, c.relname, has_table_privilege(c.oid, 'TRIGGER'), pg_has_role(c.relowner, 'USAGE'),
+-- Of a table and its partitions: whether a crash empties it, whether the role may put triggers on it, whether it owns it, so that it may
+-- make them permanent, and whether a subscription writes it.
+SELECT n.nspname, c.relname, c.relpersistence = 'u', has_table_privilege(c.oid, 'TRIGGER'), pg_has_role(c.relowner, 'USAGE'),
        pg_get_userbyid(c.relowner)::text, EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = c.oid)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -218,9 +218,10 @@ DELETE FROM syncline.follow WHERE consumer = :consumer AND tbl <> ALL (:tables::
 
 -- select_standing --
 -- Of some tables, by name: what each of its parts (itself, or its partitions) is stored in, with the program's triggers on it and the
--- versions of these and of their functions; its columns, with what decides their values; its key.
+-- versions of these and of their functions; its columns, with what decides their values; its key; why it cannot be followed, if it
+-- cannot.
 WITH part AS MATERIALIZED (
-  SELECT root.name, m.oid, c.relname, n.nspname, c.relkind, pg_relation_filenode(c.oid) AS file,
+  SELECT root.name, m.oid, c.relname, n.nspname, c.relkind, c.relpersistence, pg_relation_filenode(c.oid) AS file,
          pg_has_role(c.relowner, 'USAGE') AS is_owned, t.states, t.functions
     FROM unnest(:names::text[]) AS root (name)
    CROSS JOIN LATERAL (SELECT to_regclass(root.name)::oid UNION SELECT relid FROM pg_partition_tree(to_regclass(root.name))) AS m (oid)
@@ -242,13 +243,26 @@ SELECT root.name,
           FROM part AS p
          WHERE p.name = root.name)::text,
        (SELECT json_object_agg(a.attname, concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation,
-                 (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.oid) FROM pg_enum AS e WHERE e.enumtypid IN (a.atttypid, y.typelem))))
+                 CASE WHEN y.typtype = 'e' OR y.typelem <> 0 THEN (
+                   SELECT string_agg(e.enumlabel, ' ' ORDER BY e.oid) FROM pg_enum AS e WHERE e.enumtypid IN (a.atttypid, y.typelem)) END,
+                 CASE WHEN y.typtype = 'c' OR y.typelem <> 0 THEN (
+                   SELECT string_agg(concat_ws(':', m.attnum, m.atttypid, m.attisdropped), ' ' ORDER BY m.attnum)
+                     FROM pg_type AS c
+                     JOIN pg_attribute AS m ON m.attrelid = c.typrelid AND m.attnum > 0
+                    WHERE c.oid IN (a.atttypid, y.typelem) AND c.typtype = 'c') END,
+                 CASE WHEN a.attgenerated <> '' THEN (
+                   SELECT d.xmin::text FROM pg_attrdef AS d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END))
           FROM pg_attribute AS a
           JOIN pg_type AS y ON y.oid = a.atttypid
          WHERE a.attrelid = to_regclass(root.name) AND a.attnum > 0 AND NOT a.attisdropped)::text,
        (SELECT string_agg(i.indexrelid || ':' || i.indkey::text, ' ' ORDER BY i.indexrelid)
           FROM pg_index AS i
-         WHERE i.indrelid = to_regclass(root.name) AND (i.indisprimary OR i.indisreplident))
+         WHERE i.indrelid = to_regclass(root.name) AND (i.indisprimary OR i.indisreplident)),
+       CASE WHEN EXISTS (SELECT FROM part AS p JOIN pg_inherits AS i ON i.inhparent = p.oid WHERE p.name = root.name AND p.relkind = 'r')
+            THEN 'another table inherits from it'
+            WHEN EXISTS (SELECT FROM part AS p WHERE p.name = root.name AND p.relkind = 'r' AND p.relpersistence = 'u')
+            THEN 'it is UNLOGGED, or a partition of it is'
+       END
   FROM unnest(:names::text[]) AS root (name)
 
 -- select_left --

@@ -34,12 +34,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The functions of a table's triggers, its parts by oid, its columns with what decides their values, and its key."""
+    """The functions of a table's triggers, its parts by oid, its columns with what decides their values, its key, and why
+    it cannot be followed, if it cannot."""
 
     functions: str
     parts: Mapping[str, Part]
     columns: Mapping[str, str]
     key: str
+    refusal: str
 
     def storage(self) -> str:
         """Text that changes when rows may have changed without a mark: `changed_since` tells which."""
@@ -90,15 +92,16 @@ def refuse(connection: Connection, database: str) -> None:
 def refuse_table(connection: Connection, table: Table) -> list[str]:
     """Raises StoreError where triggers cannot capture a table, with what to do; returns what should be better."""
     role = quoted(connection.info.user)
-    if table.is_unlogged:
-        raise StoreError(
-            f"{table.relation.name} is UNLOGGED: a crash empties it, and no trigger notices; ALTER TABLE {table.name} SET "
-            'LOGGED, or use capture = "polling"'
-        )
     warnings: list[str] = []
-    for schema, name, may_trigger, is_owned, owner, is_subscribed in connection.execute(
+    for schema, name, is_unlogged, may_trigger, is_owned, owner, is_subscribed in connection.execute(
         SQL["select_part_rights"], {"oid": table.oid}
     ).fetchall():
+        if is_unlogged:
+            what = table.relation.name if name == table.relation.table else f"{table.relation.name}: its partition {name}"
+            raise StoreError(
+                f"{what} is UNLOGGED: a crash empties it, and no trigger notices; ALTER TABLE {quoted(schema, name)} SET "
+                'LOGGED, or use capture = "polling"'
+            )
         if is_subscribed:
             raise StoreError(
                 f"{table.relation.name} is written by a subscription, whose worker fires no triggers for statements; use "
@@ -186,7 +189,7 @@ def renew(connection: Connection) -> str | None:
 def standing(connection: Connection, tables: Sequence[Table]) -> dict[str, Standing]:
     """How these tables stand in the database now, by their names in SQL; a table that is gone has no parts."""
     found = connection.execute(SQL["select_standing"], {"names": [table.name for table in tables]}).fetchall()
-    return {name: _standing(functions, parts, columns, key) for name, functions, parts, columns, key in found}
+    return {name: _standing(*of_table) for name, *of_table in found}
 
 
 def lost(number: int, found: Standing, functions: str) -> bool:
@@ -292,10 +295,10 @@ def _release(connection: Connection, number: int) -> None:
     connection.execute(SQL["delete_captured"], {"id": number})
 
 
-def _standing(functions: str, parts: str | None, columns: str | None, key: str | None) -> Standing:
+def _standing(functions: str, parts: str | None, columns: str | None, key: str | None, refusal: str | None) -> Standing:
     found: dict[str, Part] = {}
     for oid, schema, name, kind, file, is_owned, triggers in json.loads(parts or "[]"):
         states = {each[0]: each[1] for each in triggers or ()}
         versions = " ".join(":".join(each) for each in triggers or ())
         found[oid] = Part(quoted(schema, name), kind == "r", str(file), is_owned, states, versions)
-    return Standing(functions, found, json.loads(columns or "{}"), key or "")
+    return Standing(functions, found, json.loads(columns or "{}"), key or "", refusal or "")

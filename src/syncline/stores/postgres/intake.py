@@ -17,13 +17,12 @@ PATIENCE_S: Final = 0.003
 class Intake:
     """The net of all transactions since the last batch. One thread owns it.
 
-    `relations` are those that are followed, by their tables' schemas and names. Of those in `copied`, transactions that `since`
-    contains are left out: a copy contains them, and a statement may have rewritten since what they tell.
+    `relations` are those that are followed, by the numbers of their tables, which may have gone by other names for a while. Of
+    those in `copied`, transactions that `since` contains are left out: a copy contains them, and a statement may have rewritten
+    since what they tell.
     """
 
-    def __init__(
-        self, stream: LogStream, relations: Mapping[tuple[str, str], Relation], copied: Collection[str], since: Contained
-    ) -> None:
+    def __init__(self, stream: LogStream, relations: Mapping[int, Relation], copied: Collection[str], since: Contained) -> None:
         self.nets: dict[str, Net] = {}
         self.last: Transaction | None = None
         self.recent: set[int] = set()
@@ -110,5 +109,5 @@ class Intake:
                 self._shapes[message.table] = self._shape_of(message)
 
     def _shape_of(self, described: Described) -> Shape | None:
-        relation = self._relations.get((described.schema, described.name))
+        relation = self._relations.get(described.table)
         return Shape.of(relation, described) if relation is not None else None

@@ -84,22 +84,33 @@ SELECT pg_snapshot_xmax(s)::text::bigint, ARRAY(SELECT pg_snapshot_xip(s)::text:
 SELECT (pg_current_wal_lsn() - s.restart_lsn)::bigint, s.wal_status::text FROM pg_replication_slots AS s WHERE s.slot_name = :slot
 
 -- select_standing --
--- Of some tables, by name: where their rows are (other text after a statement that rewrote them, or put others in their place), what
--- decides the values of each column, and whether the publication tells all their changes. The log does not tell of any of it.
+-- Of some tables, by name: where their rows are (other text after a statement that rewrote them, or put others in their place, or took
+-- a partition out for a while), what decides the values of each column, and whether the publication tells all their changes. The log
+-- does not tell of any of it.
 SELECT root.name, root.oid IS NOT NULL,
        md5(concat_ws(' ', root.oid::oid, r.oid, p.xmin,
          (SELECT string_agg(concat_ws(':', c.oid, pg_relation_filenode(c.oid), c.relreplident,
                    (SELECT i.indexrelid FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisreplident)), ' ' ORDER BY c.oid)
             FROM pg_class AS c
            WHERE c.relkind = 'r'
-             AND (c.oid = root.oid OR c.oid IN (SELECT relid FROM pg_partition_tree(root.oid)))))),
+             AND (c.oid = root.oid OR c.oid IN (SELECT relid FROM pg_partition_tree(root.oid)))),
+         (SELECT string_agg(i.xmin::text, ' ' ORDER BY i.inhrelid)
+            FROM pg_inherits AS i
+           WHERE i.inhrelid IN (SELECT relid FROM pg_partition_tree(root.oid))))),
        (SELECT json_object_agg(a.attname, left(md5(concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation,
-                 (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.oid) FROM pg_enum AS e WHERE e.enumtypid IN (a.atttypid, y.typelem)))), 8))
+                 (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.oid) FROM pg_enum AS e WHERE e.enumtypid IN (a.atttypid, y.typelem)),
+                 CASE WHEN y.typtype = 'c' OR y.typelem <> 0 THEN (
+                   SELECT string_agg(concat_ws(':', m.attnum, m.atttypid, m.attisdropped), ' ' ORDER BY m.attnum)
+                     FROM pg_type AS c
+                     JOIN pg_attribute AS m ON m.attrelid = c.typrelid AND m.attnum > 0
+                    WHERE c.oid IN (a.atttypid, y.typelem) AND c.typtype = 'c') END)), 8))
           FROM pg_attribute AS a
           JOIN pg_type AS y ON y.oid = a.atttypid
          WHERE a.attrelid = root.oid AND a.attnum > 0 AND NOT a.attisdropped)::text,
        coalesce(r.prqual IS NULL AND r.prattrs IS NULL AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate
-                AND p.pubviaroot AND r.oid IS NOT NULL, false)
+                AND p.pubviaroot AND r.oid IS NOT NULL
+                AND NOT EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
+                                 WHERE i.inhparent = root.oid AND c.relkind = 'r'), false)
   FROM (SELECT name, to_regclass(name) AS oid FROM unnest(:names::text[]) AS given (name)) AS root
   LEFT JOIN pg_publication AS p ON p.pubname = :publication
   LEFT JOIN pg_publication_rel AS r ON r.prpubid = p.oid AND r.prrelid = root.oid

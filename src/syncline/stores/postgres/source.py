@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 from syncline.errors import SourceChanged, StoreError
 from syncline.messages import Column, Key, Relation, Row
@@ -46,7 +46,6 @@ class Table:
     columns: tuple[Column, ...]
     key_types: tuple[str, ...]
     key_enums: tuple[str, ...]
-    is_unlogged: bool
 
     @property
     def types(self) -> Mapping[str, str]:
@@ -104,7 +103,6 @@ def describe(connection: Connection, service: str, name: str) -> Table:
         whole,
         tuple(declared[name] for name in key),
         tuple(enums[name] for name in key),
-        persistence == "u",
     )
 
 
@@ -178,7 +176,7 @@ def scan(connection: Connection, table: Table, after: Key | None, limit: int) ->
     return connection.execute(sql, [as_parameter(value) for value in after or ()]).fetchall()
 
 
-def _find(connection: Connection, table: str, schema: str) -> Row | None:
+def _find(connection: Connection, table: str, schema: str) -> tuple[Any, ...] | None:
     """Without a schema, what the role finds by the name alone: nothing in one that it may not use."""
     return connection.execute(_SQL["select_table"], {"name": table, "schema": schema}).fetchone()
 

@@ -36,9 +36,9 @@ MARKED_KEYS = 1_000
 FETCHED_AT_ONCE = 4_000
 WRITE_WAIT_MS = 200
 INSTALL_WAIT_MS = 1_000
-ADVANCE_S, ADVANCE_MOST_S = 0.05, 1.0
-"""How seldom a position is moved by transactions that concern no followed table: at once after marks were read, then after the
-first of these pauses, each time twice as long, up to the second. A cluster may be busy, with the read store itself for one."""
+ADVANCE_S, ADVANCE_MOST_S = 0.03, 1.0
+"""How seldom a position is moved by transactions that concern no followed table: the first of these pauses after marks were read,
+then each time twice as long, up to the second. A cluster may be busy, with the read store itself for one."""
 EXPIRE_S = 30.0
 MARK_LIMIT = 500_000
 """How many statements another read store may fall behind before its marks are given up."""
@@ -183,10 +183,10 @@ class TriggerFeed:
         assert found is not None
         is_marked, n, open_ = found
         if is_marked:
-            self._advances = -1
+            self._advances = 0
             return True
         is_moved = (n, _numbers(open_)) != (self._seen.n, self._seen.open)
-        pause = min(ADVANCE_S * 2.0 ** (self._advances - 1), ADVANCE_MOST_S) if self._advances else 0.0
+        pause = min(ADVANCE_S * 2.0 ** max(self._advances - 1, 0), ADVANCE_MOST_S)
         return is_moved and now - self._advanced_at >= pause
 
     def total(self, relation: Relation) -> int | None:
@@ -305,24 +305,14 @@ class TriggerFeed:
                 raise SourceChanged(f"column '{name}' of {table.relation.name} was altered; it is looked at again")
         if was.key != found.key:
             raise SourceChanged(f"the key of {table.relation.name} was altered; it is looked at again")
+        if found.refusal:
+            raise SourceChanged(f"{table.relation.name} cannot be followed now: {found.refusal}; it is looked at again")
 
     def _chunks(self, batch: Batch, read: Position, position: Position, now: float, works: Sequence[Work]) -> Iterator[Chunk]:
+        is_small = sum(work.marked for work in works) <= FETCHED_AT_ONCE and all(work.added == () for work in works)
         try:
             with translated(self._reach.database):
-                for work in works:
-                    if work.added is None:
-                        self.activity = f"comparing {work.table.relation.name}"
-                        self._connection.execute("SET LOCAL enable_seqscan = on")
-                        yield from differences(self._connection, work.table, self._held, self._dialect)
-                        self._connection.execute("SET LOCAL enable_seqscan = off")
-                        continue
-                    for part in work.added:
-                        yield from self._rows_of(work.table, part)
-                    if work.marked:
-                        yield from self._marked(work, read)
-                with self._connection.pipeline():
-                    self._connection.execute(SQL["insert_reading"], {"consumer": self._consumer, "proof": position.proof})
-                    self._connection.execute("COMMIT")
+                yield from (self._few if is_small else self._many)(read, position, works)
         except BaseException:
             self._reach.rollback()
             raise
@@ -332,18 +322,41 @@ class TriggerFeed:
         batch.after, batch.read_at = position, now
         self._saw(position)
 
-    def _marked(self, work: Work, after: Position) -> Iterator[Chunk]:
-        """The current rows of the keys that were marked since."""
-        sql, width = marks.select_marked(work.table, work.number), len(work.table.relation.key)
-        if work.marked <= FETCHED_AT_ONCE:
-            found = iter([self._connection.execute(sql, marks.unseen(after)).fetchall()])
-        else:
-            found = pages(self._connection, sql, marks.unseen(after))
-        for rows in found:
-            present = [row[1 + width :] for row in rows if row[0]]
-            gone = [row[1 : 1 + width] for row in rows if not row[0]]
-            refuse_not_a_number(work.table, present, self._dialect)
-            yield Chunk(work.table.relation, present, gone)
+    def _few(self, read: Position, position: Position, works: Sequence[Work]) -> Iterator[Chunk]:
+        """The rows of few keys and nothing else, in one round trip with the end of the transaction."""
+        with self._connection.pipeline():
+            found = [self._connection.execute(_select_marked(work), marks.unseen(read)) for work in works]
+            self._end(position)
+        for work, cursor in zip(works, found, strict=True):
+            yield self._chunk(work.table, cursor.fetchall())
+
+    def _many(self, read: Position, position: Position, works: Sequence[Work]) -> Iterator[Chunk]:
+        for work in works:
+            if work.added is None:
+                self.activity = f"comparing {work.table.relation.name}"
+                self._connection.execute("SET LOCAL enable_seqscan = on")
+                yield from differences(self._connection, work.table, self._held, self._dialect)
+                self._connection.execute("SET LOCAL enable_seqscan = off")
+                continue
+            for part in work.added:
+                yield from self._rows_of(work.table, part)
+            if work.marked:
+                for rows in pages(self._connection, _select_marked(work), marks.unseen(read)):
+                    yield self._chunk(work.table, rows)
+        with self._connection.pipeline():
+            self._end(position)
+
+    def _end(self, position: Position) -> None:
+        """Ends the transaction that read, with its proof."""
+        self._connection.execute(SQL["insert_reading"], {"consumer": self._consumer, "proof": position.proof})
+        self._connection.execute("COMMIT")
+
+    def _chunk(self, table: Table, rows: Sequence[Row]) -> Chunk:
+        """The current rows of marked keys, as they were selected."""
+        width = len(table.relation.key)
+        present = [row[1 + width :] for row in rows if row[0]]
+        refuse_not_a_number(table, present, self._dialect)
+        return Chunk(table.relation, present, [row[1 : 1 + width] for row in rows if not row[0]])
 
     def _rows_of(self, table: Table, part: str) -> Iterator[Chunk]:
         for rows in pages(self._connection, f"SELECT {columns_of(table)} FROM ONLY {part}"):
@@ -364,6 +377,10 @@ class TriggerFeed:
                 )
                 if self._connection.execute(count, (acknowledged,)).fetchone() is not None:
                     self._connection.execute(SQL["expire_consumer"], {"consumer": consumer})
+
+
+def _select_marked(work: Work) -> str:
+    return marks.select_marked(work.table, work.number)
 
 
 def _new_proof() -> int:

@@ -211,7 +211,7 @@ class WalFeed:
         self._proof, self._noted = after.proof, dict(before) if reading is not None else None
         end_reader(self._connection, self._slot.name)
         stream = LogStream(self._database, self._slot.name, start)
-        relations = {(table.schema, table.relation.table): table.relation for table in tables}
+        relations = {table.oid: table.relation for table in tables}
         self._intake = Intake(stream, relations, frozenset(self._new), self._since)
         self._handed = self._durable = start
         self._quiet = ""
