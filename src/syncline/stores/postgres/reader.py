@@ -87,6 +87,14 @@ class PostgresReader(StoredReader):
         with translated(self._url):
             return int(self._run("select_commits").fetchone()[0])
 
+    def is_there(self) -> bool:
+        """A database that is gone ends its connections."""
+        return True
+
+    def hurry(self) -> bool:
+        """Whatever is asked travels."""
+        return False
+
     def table(self, name: str) -> str:
         """How SQL names the table of a mirror or of a live view's rows."""
         found = self._tables.get(name) if self._tables is not None else None

@@ -198,7 +198,8 @@ def refuse_server(connection: Connection) -> None:
     ((level, is_standby, _, may_replicate, may_create),) = connection.execute(SQL["select_server"]).fetchall()
     role, instead = quoted(connection.info.user), 'or use capture = "triggers"'
     if is_standby:
-        raise StoreError(f"it is a standby, where no publication can be made; name the primary's address, {instead}")
+        advice = 'name the primary\'s address, or use capture = "polling", which only reads'
+        raise StoreError(f"it is a standby, where no publication can be made; {advice}")
     if level != "logical":
         raise StoreError(
             f"the server has wal_level = {level}, and capture 'wal' needs 'logical': ALTER SYSTEM SET wal_level = 'logical', "

@@ -57,6 +57,11 @@ NOTE_S = 60.0
 """How often positions get another proof: a copy of the database that is older than two of them is known for what it is."""
 RECENT = 10_000
 
+NOT_CONTINUED = (
+    "the log does not go on from where it was read to (its slot '{slot}' was dropped, thrown away by the server, or is another "
+    "copy's): all that is held is compared with the tables"
+)
+
 
 class WalFeed:
     """The feed of one service that is captured by WAL, for one read store. One thread owns it."""
@@ -207,6 +212,8 @@ class WalFeed:
             is_still = name in self._stand and self._stand[name].is_still(before.get(name), table.relation)
             if not is_still and name not in self._new:
                 self._compared.add(name)
+        if reading is None and after.n and self._compared:
+            self.complaint = NOT_CONTINUED.format(slot=self._slot.name)
         start = after.n if reading is not None else self._slot.start
         self._proof, self._noted = after.proof, dict(before) if reading is not None else None
         end_reader(self._connection, self._slot.name)
