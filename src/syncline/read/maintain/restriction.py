@@ -61,6 +61,8 @@ def restricted(branch: Branch) -> exp.Select:
 
 
 def join_order(branch: Branch, owner: Use) -> list[Use]:
+    """Tables that are reached by equalities first, and of these such as have one row for each before such as may have many: then
+    the others are looked up once for each row of the owner, and not once for each of its many."""
     placed = [owner]
     waiting = [use for use in branch.block.uses if use is not owner]
     while waiting:
@@ -68,10 +70,17 @@ def join_order(branch: Branch, owner: Use) -> list[Use]:
         linked = [u for u in ready if not u.joins_left and edges_into(branch, u, placed)]
         inner = [use for use in ready if not use.joins_left]
         left = [use for use in ready if use.joins_left]
-        following = (linked or left or inner)[0]
+        single = [use for use in [*linked, *left] if _has_one_row(branch, use, placed)]
+        following = (single or linked or left or inner)[0]
         placed.append(following)
         waiting.remove(following)
     return placed
+
+
+def _has_one_row(branch: Branch, use: Use, placed: Sequence[Use]) -> bool:
+    """Whether equalities with what is placed tie a whole key of the table: there is one row of it, or none, for each before."""
+    tied = {e.far_expression.name.lower() for e in edges_into(branch, use, placed) if isinstance(e.far_expression, exp.Column)}
+    return any({name.lower() for name in key} <= tied for key in use.source.keys)
 
 
 def edges_into(branch: Branch, use: Use, placed: Sequence[Use]) -> list[graph.Edge]:
