@@ -60,12 +60,12 @@ def _answer(body: dict[str, Any]) -> Response:
 
 
 def asking_with_httpx() -> Ask:
-    client: list[httpx.AsyncClient] = []
+    clients: dict[int, httpx.AsyncClient] = {}  # one for each service: with one for all, each request looks at all connections
 
     async def ask(port: int, order: str) -> dict[str, Any]:
-        if not client:  # within the loop that will use it
-            client.append(httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=None, max_connections=None)))
-        found = await client[0].get(f"http://127.0.0.1:{port}/{order}")
+        if port not in clients:
+            clients[port] = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=None, max_connections=None))
+        found = await clients[port].get(f"http://127.0.0.1:{port}/{order}")
         return found.json()  # type: ignore[no-any-return]
 
     return ask

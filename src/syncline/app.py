@@ -29,7 +29,7 @@ from syncline.parked_streams import HeldStream, Outcome, held_streams, try_again
 from syncline.places import Placed, is_postgres
 from syncline.read.maintain.asked import Asked, RowFilters, look_at
 from syncline.read.named_query import query_values
-from syncline.read.reader import QueryAnswer, ReadResult, Wanted, WantedQuery, read_query, read_view
+from syncline.read.reader import QueryAnswer, ReadResult, Wanted, WantedQuery, conditions_of, read_query, read_view
 from syncline.read.sql_file import suggestion
 from syncline.read.verify import VerifyReport
 from syncline.services import FollowedService
@@ -262,7 +262,7 @@ class App:
         view: View | str,
         *,
         key: Sequence[object] | None = None,
-        where: Sequence[tuple[str, object]] = (),
+        where: Sequence[tuple[str, object] | tuple[str, str, object]] = (),
         at_least: Token | Receipt | str | None = None,
         timeout_s: float = 5.0,
         max_staleness_s: float | None = None,
@@ -272,12 +272,13 @@ class App:
     ) -> ReadResult:
         """Rows of a view from one snapshot, as new as asked: as a token, its text, or the receipt of a command says.
 
-        Raises as `read_view` does, InvalidToken, and Unavailable where there is no read store (for a token it is waited for).
+        `where` holds (column, value), or (column, comparison, value) with one of = != < <= > >=; all must be so. Raises as
+        `read_view` does, InvalidToken, and Unavailable where there is no read store (for a token it is waited for).
         """
         name = view.name if isinstance(view, View) else view
         model = self._model_of_view(name, read_model)
         token = as_token(at_least) if at_least is not None else None
-        wanted = Wanted(name, key, where, token, timeout_s, max_staleness_s, limit, order_by)
+        wanted = Wanted(name, key, (), token, timeout_s, max_staleness_s, limit, order_by, conditions_of(where))
         until = time.monotonic() + timeout_s
         role = read_role(model.database)
         with closing(role.open_reader(model.database, until if wanted.is_waiting else 0.0)) as reader:

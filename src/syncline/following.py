@@ -15,7 +15,7 @@ from syncline.errors import Fenced, StoreError, SynclineError, Unavailable
 from syncline.messages import Position, Progress
 from syncline.move.relay import Relay
 from syncline.places import without_password
-from syncline.read.reader import position_of
+from syncline.read.snapshot import position_of
 from syncline.read.verify import Repair, VerifyReport, verify_store
 from syncline.services import FollowedService
 from syncline.stores.protocols import dump_key

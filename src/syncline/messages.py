@@ -150,9 +150,15 @@ class Token:
     """A vector of positions, one per service: "at least as new as this"."""
 
     positions: Mapping[str, Position]
+    _text: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __str__(self) -> str:
         """One printable word without spaces; `parse_token` reads it back and notices any damage."""
+        if not self._text:  # one token is told to all who read while nothing is committed
+            self._text.append(self._as_text())
+        return self._text[0]
+
+    def _as_text(self) -> str:
         body = json.dumps(
             {service: [at.incarnation, at.n, *at.open] for service, at in sorted(self.positions.items())},
             separators=(",", ":"),

@@ -8,7 +8,7 @@ from syncline.config import ReadModelConfig
 from syncline.errors import StoreError
 from syncline.messages import DeadLetter, Position
 from syncline.move.freshness import FeedStatus, ViewStatus, WritingStatus, staleness
-from syncline.read.reader import services_of, why_not_ready
+from syncline.read.snapshot import services_of, why_not_ready
 from syncline.services import FollowedService
 from syncline.stores.protocols import FeedRow, MirrorRow, Reader, ViewRow
 from syncline.stores.roles import log_role

@@ -237,6 +237,16 @@ def test_all_that_a_read_asks_for_is_passed_on(app: StandIn) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [("n>=5", ("n", ">=", "5")), ("n<5", ("n", "<", "5")), ("n != a=b", ("n", "!=", " a=b")), ("n==", ("n", "="))],
+)
+def test_rows_are_asked_for_by_comparisons(app: StandIn, written: str, meant: tuple[str, ...]) -> None:
+    app.answer("rows", ROWS)
+    assert syncline("read", "order_board", "--where", written).exit_code == 0
+    assert app.calls[0][2]["where"] == [meant]
+
+
+@pytest.mark.parametrize(
     ("args", "key"),
     [
         (("order_board", "a,b"), ["a,b"]),

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from syncline.read.verify import Difference
 
 
+_COMPARED = re.compile(r"(?P<column>[^=<>!]+)(?P<comparison>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
+
+
 def _seconds(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
     if value is not None and math.isnan(value):
         raise click.BadParameter("it is not a number; write seconds, for example 2.5", param=option)
@@ -39,7 +43,7 @@ read_model_option = click.option("--read-model", metavar="NAME", help="Which rea
 @click.command()
 @click.argument("view", shell_complete=complete_view)
 @click.argument("key", nargs=-1, metavar="[KEY]...")
-@click.option("--where", "conditions", multiple=True, metavar="COL=VAL", help="Only rows with this value; repeatable.")
+@click.option("--where", "conditions", multiple=True, metavar="COL=VAL", help="Only such rows; or !=, <, <=, >, >=; repeatable.")
 @click.option("--at-least", metavar="TOKEN", help="Only if at least as new as this token.")
 @click.option(
     "--timeout-s", default=5.0, type=click.FloatRange(min=0), callback=_seconds, help="How long to wait for it (default 5)."
@@ -170,11 +174,13 @@ def rebuild(view: str, as_json: bool) -> int:
     return DONE
 
 
-def _condition(text: str) -> tuple[str, str]:
-    column, found, value = text.partition("=")
-    if not found or not column.strip():
-        raise click.BadParameter(f"'{text}' is not COL=VAL; write for example --where status=open", param_hint="--where")
-    return column.strip(), value
+def _condition(text: str) -> tuple[str, str] | tuple[str, str, str]:
+    found = _COMPARED.fullmatch(text)
+    if found is None or not found["column"].strip():
+        advice = "write for example --where status=open, or --where 'total_cents>=500'"
+        raise click.BadParameter(f"'{text}' is not COL=VAL; {advice}", param_hint="--where")
+    column, comparison, value = found["column"].strip(), found["comparison"], found["value"]
+    return (column, value) if comparison == "=" else (column, comparison, value)
 
 
 def _key_values(config: "Config", name: str, read_model: str | None, given: Sequence[str]) -> Sequence[str]:

@@ -7,18 +7,17 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import NoReturn, TypeVar
 
 from syncline.errors import ImpossibleValue, NotFound, NotReady, StaleRead, UnknownColumn
-from syncline.messages import DeadLetter, Key, Position, Relation, Row, Scalar, Token
-from syncline.move.freshness import Checkpoint, staleness, unreached
+from syncline.messages import Column, Key, Row, Scalar, Token
+from syncline.move.freshness import staleness, unreached
 from syncline.read.definition import Definition
 from syncline.read.held import Held
 from syncline.read.maintain.asked import Asked
 from syncline.read.maintain.schema import affinity
+from syncline.read.snapshot import Live, Snapshot, StoredFeed, StoreReader, pieces, position_of
 from syncline.read.sql_file import suggestion
 from syncline.rows import stored_value
 from syncline.stores.paging import OPERATORS, Condition, Sort
@@ -30,98 +29,8 @@ HELD_ADVICE = (
 )
 
 _Found = TypeVar("_Found")
+_NOTHING_HELD = Held()
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-
-
-class Mirror(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def relation(self) -> Relation: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def rows(self) -> int: ...
-
-
-class StoredView(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def live(self) -> Definition | None: ...
-    @property
-    def next(self) -> Definition | None: ...
-    @property
-    def generation(self) -> int | None: ...
-    @property
-    def built(self) -> tuple[int, int] | None: ...
-    @property
-    def error(self) -> str | None: ...
-
-
-class StoredFeed(Protocol):
-    @property
-    def service(self) -> str: ...
-    @property
-    def capture(self) -> str: ...
-    @property
-    def checkpoint(self) -> Checkpoint: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def activity(self) -> str: ...
-    @property
-    def error(self) -> str | None: ...
-
-
-class ParkedKey(Protocol):
-    @property
-    def view(self) -> str: ...
-    @property
-    def key(self) -> Key: ...
-    @property
-    def error(self) -> str: ...
-
-
-class QueryRows(Protocol):
-    @property
-    def columns(self) -> Sequence[tuple[str, str]]: ...
-    @property
-    def rows(self) -> list[Row]: ...
-    @property
-    def is_cut_short(self) -> bool: ...
-
-
-class StoreReader(Protocol):
-    """A reading connection to a read store."""
-
-    def snapshot(self) -> AbstractContextManager[None]: ...
-
-    def data_version(self) -> int: ...
-
-    def feeds(self) -> Sequence[StoredFeed]: ...
-
-    def views(self) -> Mapping[str, StoredView]: ...
-
-    def mirrors(self) -> Sequence[Mirror]: ...
-
-    def parked(self) -> Sequence[ParkedKey]: ...
-
-    def held_streams(self) -> Sequence[DeadLetter]: ...
-
-    def marked(self, view: str, pieces: Sequence[Key]) -> tuple[list[bool], bool]: ...
-
-    def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryRows: ...
-
-    def rows(
-        self,
-        table: str,
-        columns: Sequence[str],
-        where: Sequence[Condition] = (),
-        order_by: Sequence[Sort] = (),
-        limit: int | None = None,
-        after: Sequence[Scalar] | None = None,
-    ) -> list[Row]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +83,21 @@ class Wanted:
         return self.at_least is not None or self.max_staleness_s is not None
 
 
+COMPARISONS = {"=": "in", "!=": "not in", **{each: each for each in OPERATORS}}
+"""How a person writes what a column must be, and the condition that it is."""
+
+
+def conditions_of(where: Iterable[tuple[str, object] | tuple[str, str, object]]) -> tuple[Condition, ...]:
+    """From (column, value), which asks for equality, or (column, comparison, value). Raises ValueError for what is none."""
+    found: list[Condition] = []
+    for column, *comparison, value in where:
+        written = str(comparison[0]) if comparison else "="
+        if written not in COMPARISONS:
+            raise ValueError(f"'{column}' is compared by {written!r}, expected one of {', '.join(COMPARISONS)}")
+        found.append(Condition(str(column), [value], COMPARISONS[written]))
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class WantedQuery:
     """A named query to be asked: values for its parameters and claims, how new it is to be, how long it may wait and take."""
@@ -200,46 +124,10 @@ class QueryAnswer:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Live:
-    """A view that can be read, in one snapshot: its definition, the services that it depends on, and all feeds."""
-
-    definition: Definition
-    services: frozenset[str]
-    feeds: Sequence[StoredFeed]
-
-
-class Snapshot:
-    """What a read store tells of itself within one snapshot, each part read when it is first needed. Not to be used after it."""
-
-    def __init__(self, reader: StoreReader) -> None:
-        self.reader = reader
-
-    @cached_property
-    def feeds(self) -> Sequence[StoredFeed]:
-        return self.reader.feeds()
-
-    @cached_property
-    def views(self) -> Mapping[str, StoredView]:
-        return self.reader.views()
-
-    @cached_property
-    def mirrors(self) -> Sequence[Mirror]:
-        return self.reader.mirrors()
-
-    @cached_property
-    def parked(self) -> Sequence[ParkedKey]:
-        return self.reader.parked()
-
-    @cached_property
-    def held_streams(self) -> Sequence[DeadLetter]:
-        return self.reader.held_streams()
-
-
 def read_in(snapshot: Snapshot, wanted: Wanted, is_followed: Callable[[], bool]) -> ReadResult | StaleRead | NotReady:
     """Rows of a view in this snapshot, or why they are not as new as asked: that may pass, and is worth waiting for where
     `wanted.is_waiting`. Raises what `read_view` raises and waiting does not mend."""
-    live = _live(snapshot, wanted.view)
+    live = snapshot.live(wanted.view)
     if isinstance(live, NotReady):
         return live
     return _too_old(snapshot, wanted, live, is_followed) or _rows(snapshot, wanted, live)
@@ -289,13 +177,13 @@ def read_query(reader: StoreReader, wanted: WantedQuery, *, is_followed: Callabl
         services: set[str] = set()
         notes: dict[str, None] = {}
         for each in of_views:
-            live = _live(snapshot, each.view)
+            live = snapshot.live(each.view)
             if isinstance(live, NotReady):
                 return live
             if (late := _too_old(snapshot, each, live, is_followed)) is not None:
                 return late
             services |= live.services
-            notes |= dict.fromkeys(_notes(snapshot, each.view, live))
+            notes |= dict.fromkeys(live.notes)
         found = reader.query(asked, wanted.values, asked.query.limit, wanted.limit_s)
         vector = {feed.service: feed.checkpoint for feed in snapshot.feeds if feed.service in services}
         return QueryAnswer(
@@ -313,56 +201,23 @@ def read_query(reader: StoreReader, wanted: WantedQuery, *, is_followed: Callabl
     return _first(reader, ask, is_waiting=is_waiting, until=time.monotonic() + wanted.timeout_s)
 
 
-def services_of(definition: Definition, views: Mapping[str, StoredView], mirrors: Iterable[Mirror]) -> frozenset[str]:
-    """The services whose rows a view depends on, directly or through other views."""
-    service_of = {mirror.id: mirror.relation.service for mirror in mirrors}
-    found: set[str] = set()
-    waiting, seen = [definition], {definition.view.name}
-    while waiting:
-        for source in waiting.pop().reads:
-            if source in service_of:
-                found.add(service_of[source])
-            elif source not in seen and source in views:
-                seen.add(source)
-                parent = views[source].live or views[source].next
-                waiting += [parent] if parent is not None else []
-    return frozenset(found)
-
-
-def why_not_ready(view: StoredView, mirrors: Iterable[Mirror], feeds: Iterable[StoredFeed]) -> str:
-    """What a view that has no rows yet waits for."""
-    if view.error:
-        return view.error
-    if view.built is not None:
-        done, total = view.built
-        return f"it is being built: {done:,} of {total:,} keys are done"
-    reads = view.next.reads if view.next is not None else frozenset()
-    waiting = [mirror for mirror in mirrors if mirror.id in reads and mirror.state != "live"]
-    if not waiting:
-        return "it waits for the views that it reads"
-    services = {mirror.relation.service for mirror in waiting}
-    failed = [f"service '{feed.service}' failed: {feed.error}" for feed in feeds if feed.service in services and feed.error]
-    loading = ", ".join(f"{mirror.relation.name} ({mirror.state}, {mirror.rows:,} rows)" for mirror in waiting)
-    return "; ".join([f"it waits for the first copy of {loading}", *failed])
-
-
-def _too_old(snapshot: Snapshot, wanted: Wanted, live: _Live, is_followed: Callable[[], bool]) -> StaleRead | None:
-    definition, services, feeds = live.definition, live.services, live.feeds
-    vector = {feed.service: feed.checkpoint for feed in feeds}
+def _too_old(snapshot: Snapshot, wanted: Wanted, live: Live, is_followed: Callable[[], bool]) -> StaleRead | None:
     if wanted.at_least is not None:
-        _refuse_parked(snapshot, wanted, definition)
-        behind = unreached(wanted.at_least, vector, services)
+        _refuse_parked(snapshot, wanted, live.definition)
+        behind = unreached(wanted.at_least, live.vector, live.services)
         if behind is not None:
-            at, aim = position_of(feeds, behind), wanted.at_least.positions[behind]
+            at, aim = position_of(live.feeds, behind), wanted.at_least.positions[behind]
             reached = at.n if at is not None and at.incarnation == aim.incarnation else None
-            return StaleRead(behind, reached, aim.n, wanted.timeout_s, _why(behind, feeds, is_followed))
+            return StaleRead(behind, reached, aim.n, wanted.timeout_s, _why(behind, live.feeds, is_followed))
     if wanted.max_staleness_s is not None:
         now = time.time()
-        age = staleness(vector, services, now)
+        age = staleness(live.vector, live.services, now)
         if age is None or age > wanted.max_staleness_s:
-            ages = {name: staleness(vector, [name], now) for name in services}
+            ages = {name: staleness(live.vector, [name], now) for name in live.services}
             oldest = max(ages, key=lambda name: math.inf if (of := ages[name]) is None else of)
-            return StaleRead(oldest, None, 0, wanted.timeout_s, _why(oldest, feeds, is_followed), age, wanted.max_staleness_s)
+            return StaleRead(
+                oldest, None, 0, wanted.timeout_s, _why(oldest, live.feeds, is_followed), age, wanted.max_staleness_s
+            )
     return None
 
 
@@ -379,89 +234,52 @@ def _why(service: str, feeds: Iterable[StoredFeed], is_followed: Callable[[], bo
     return f"Its feed is {feed.state}{': ' + feed.activity if feed.activity else ''}; ask again, or with a longer --timeout-s."
 
 
-def _live(snapshot: Snapshot, name: str) -> _Live | NotReady:
-    """What there is to be read of a view, or why there is nothing yet."""
-    views = snapshot.views
-    view = views.get(name)
-    if view is None:
-        return NotReady(
-            f"view '{name}' is configured, but the read store does not know it yet; start `syncline run` again (one that "
-            "runs reads its configuration only once), or run `syncline sync --once`"
-        )
-    mirrors, feeds = snapshot.mirrors, snapshot.feeds
-    if view.live is None:
-        return NotReady(f"view '{name}' cannot be read yet: {why_not_ready(view, mirrors, feeds)}")
-    return _Live(view.live, services_of(view.live, views, mirrors), feeds)
-
-
-def _rows(snapshot: Snapshot, wanted: Wanted, live: _Live) -> ReadResult:
-    definition, services, feeds = live.definition, live.services, live.feeds
-    plan = definition.own_plan
-    conditions = [(column_of(definition, name), value) for name, value in wanted.where]
+def _rows(snapshot: Snapshot, wanted: Wanted, live: Live) -> ReadResult:
+    plan, key = live.definition.own_plan, live.definition.view.key
+    conditions = [*wanted.where]
     if wanted.key is not None:
-        if len(wanted.key) != len(definition.view.key):
-            raise NotFound(
-                f"the key of '{wanted.view}' is {', '.join(definition.view.key) or '(one row)'}: "
-                f"expected {len(definition.view.key)} values, found {len(wanted.key)}"
-            )
-        conditions += list(zip(definition.view.key, wanted.key, strict=True))
-    where = [Condition(column_of(definition, name), _meant(definition, name, value)) for name, value in conditions]
-    where += [_condition(definition, each) for each in wanted.conditions]
-    order = _order(definition, wanted.order_by)
-    rows, held = _with_marks(snapshot, definition, services, where, order, wanted)
-    vector = {feed.service: feed.checkpoint for feed in feeds if feed.service in services}
-    token = Token({name: at.position for name, at in vector.items() if at.position is not None})
-    notes = _notes(snapshot, wanted.view, live)
+        if len(wanted.key) != len(key):
+            columns = ", ".join(key) or "(one row)"
+            raise NotFound(f"the key of '{wanted.view}' is {columns}: expected {len(key)} values, found {len(wanted.key)}")
+        conditions += zip(key, wanted.key, strict=True)
+    where = [_condition(live, Condition(name, (value,))) for name, value in conditions]
+    where += [_condition(live, each) for each in wanted.conditions]
+    order = _order(live, wanted.order_by)
+    rows, held = _with_marks(snapshot, live, where, order, wanted)
     if wanted.at_least is not None:
-        reason = held.refusal(wanted.at_least, token)
+        reason = held.refusal(wanted.at_least, live.token)
         if reason is not None:
             raise NotReady(f"no token is reached in view '{wanted.view}': {reason}. {HELD_ADVICE}")
     return ReadResult(
         plan.visible,
         rows,
-        token,
-        staleness(vector, services, time.time()),
-        all(at.is_exact for at in vector.values()),
-        (*notes, *held.note()),
+        live.token,
+        staleness(live.vector, live.services, time.time()),
+        live.is_exact,
+        (*live.notes, *held.note()),
         tuple(held.marked),
-        plan.visible_types,
-        tuple(order),
+        live.types,
+        order,
     )
 
 
-def _notes(snapshot: Snapshot, view: str, live: _Live) -> list[str]:
-    """What a reader of a view should know: services whose feed fails, and pieces that are not up to date."""
-    notes = [f"service '{feed.service}': {feed.error}" for feed in live.feeds if feed.service in live.services and feed.error]
-    parked = [each for each in snapshot.parked if _concerns(each.view, view, snapshot)]
-    if parked:
-        shown = ", ".join(str(each.key) for each in parked[:3])
-        notes.append(f"set aside and not up to date: {_pieces(len(parked))} of it ({shown}): {parked[0].error}")
-    return notes
-
-
 def _with_marks(
-    snapshot: Snapshot,
-    definition: Definition,
-    services: frozenset[str],
-    where: Sequence[Condition],
-    order: Sequence[Sort],
-    wanted: Wanted,
+    snapshot: Snapshot, live: Live, where: Sequence[Condition], order: Sequence[Sort], wanted: Wanted
 ) -> tuple[list[Row], Held]:
     """The rows that are asked for, and what of them depends on streams that are held back."""
-    plan = definition.own_plan
-    letters = [letter for letter in snapshot.held_streams if letter.service in services]
-    if not letters:
-        return snapshot.reader.rows(plan.name, plan.visible, where, order, wanted.limit, wanted.after), Held()
+    plan = live.definition.own_plan
+    if not live.letters:
+        return snapshot.reader.rows(plan.name, plan.visible, where, order, wanted.limit, wanted.after), _NOTHING_HELD
     width, size = len(plan.visible), len(plan.partition_columns)
-    columns = (*plan.visible, *plan.partition_columns, *definition.view.key)
+    columns = (*plan.visible, *plan.partition_columns, *live.definition.view.key)
     found = snapshot.reader.rows(plan.name, columns, where, order, wanted.limit, wanted.after)
     marks, is_untold = snapshot.reader.marked(plan.name, [row[width : width + size] for row in found])
     marked = [row[width + size :] for row, is_marked in zip(found, marks, strict=True) if is_marked]
-    return [row[:width] for row in found], Held(letters, marked, is_untold)
+    return [row[:width] for row in found], Held(live.letters, marked, is_untold)
 
 
 def _refuse_parked(snapshot: Snapshot, wanted: Wanted, definition: Definition) -> None:
-    parked = [each for each in snapshot.parked if _concerns(each.view, wanted.view, snapshot)]
+    parked = snapshot.parked_for(wanted.view)
     plan = definition.own_plan
     if parked and wanted.key is not None and set(plan.partition_columns) <= set(plan.key):
         by_name = dict(zip(definition.view.key, wanted.key, strict=False))
@@ -469,76 +287,53 @@ def _refuse_parked(snapshot: Snapshot, wanted: Wanted, definition: Definition) -
         parked = [each for each in parked if each.view != plan.name or tuple(map(str, each.key)) == mine]
     if parked:
         raise NotReady(
-            f"no token is reached: {_pieces(len(parked))} of view '{wanted.view}' set aside and not up to date: "
+            f"no token is reached: {pieces(len(parked))} of view '{wanted.view}' set aside and not up to date: "
             f"key {parked[0].key}: {parked[0].error}. Mend the row at its service; the piece is then computed again."
         )
-
-
-def _concerns(parked_in: str, name: str, snapshot: Snapshot) -> bool:
-    """Whether a piece of one view matters to another: its own, of its inner SELECTs, or of what it reads."""
-    views = snapshot.views
-    waiting, seen = [name], {name}
-    while waiting:
-        at = waiting.pop()
-        if parked_in == at or parked_in.startswith(f"{at}__"):
-            return True
-        live = views[at].live if at in views else None
-        for source in live.reads if live is not None else ():
-            if source in views and source not in seen:
-                seen.add(source)
-                waiting.append(source)
-    return False
 
 
 def column_of(definition: Definition, name: str) -> str:
     """A visible column of a view, as the view spells it. Raises UnknownColumn."""
     visible = definition.own_plan.visible
-    found = next((column for column in visible if column.lower() == name.lower()), None)
-    if found is None:
-        near = suggestion(name, list(visible))
-        hint = f"did you mean '{near}'?" if near else f"it has: {', '.join(visible)}"
-        raise UnknownColumn(f"view '{definition.view.name}' has no column '{name}'; {hint}")
-    return found
+    return next((column for column in visible if column.lower() == name.lower()), None) or _unknown(definition, name)
 
 
-def _condition(definition: Definition, condition: Condition) -> Condition:
+def _unknown(definition: Definition, name: str) -> NoReturn:
+    visible = definition.own_plan.visible
+    near = suggestion(name, list(visible))
+    hint = f"did you mean '{near}'?" if near else f"it has: {', '.join(visible)}"
+    raise UnknownColumn(f"view '{definition.view.name}' has no column '{name}'; {hint}")
+
+
+def _condition(live: Live, condition: Condition) -> Condition:
     """A condition as the view spells its column, with values that the column can be compared with."""
-    column = column_of(definition, condition.column)
-    meant = [_meant(definition, column, value) for value in condition.values]
+    column = live.columns.get(condition.column.lower()) or _unknown(live.definition, condition.column)
+    meant = [_meant(live, column, value) for value in condition.values]
     if condition.operator in OPERATORS:
-        return Condition(column, [meant[0][-1]], condition.operator)
-    return Condition(column, [value for values in meant for value in values], condition.operator)
+        return Condition(column.name, [meant[0][-1]], condition.operator)
+    return Condition(column.name, [value for values in meant for value in values], condition.operator)
 
 
-def _order(definition: Definition, wanted: Sequence[str]) -> list[Sort]:
+def _order(live: Live, wanted: Sequence[str]) -> tuple[Sort, ...]:
     """By these columns, downwards after a dash; rows that are equal in them by their key."""
-    columns = {column.name: column for column in definition.own_plan.columns}
+    if not wanted:
+        return live.by_key
     order: dict[str, Sort] = {}
     for name in wanted:
-        column = column_of(definition, name.removeprefix("-"))
-        order.setdefault(column, Sort(column, name.startswith("-"), not columns[column].not_null))
-    for name in definition.view.key:
-        column = column_of(definition, name)
-        order.setdefault(column, Sort(column, may_be_null=not columns[column].not_null))
-    return list(order.values())
+        column = live.columns.get(name.removeprefix("-").lower()) or _unknown(live.definition, name.removeprefix("-"))
+        order.setdefault(column.name, Sort(column.name, name.startswith("-"), not column.not_null))
+    for sort in live.by_key:
+        order.setdefault(sort.column, sort)
+    return tuple(order.values())
 
 
-def _meant(definition: Definition, name: str, value: object) -> list[object]:
+def _meant(live: Live, column: Column, value: object) -> list[object]:
     """What a column holds where it has this value; what a person typed may, in a column without a type, be a number too."""
     try:
         value = stored_value(value)
     except ValueError as error:
-        raise ImpossibleValue(f"view '{definition.view.name}' has no row whose '{name}' is {value!r}: {error}") from None
-    column = next(each for each in definition.own_plan.columns if each.name.lower() == name.lower())
+        view = live.definition.view.name
+        raise ImpossibleValue(f"view '{view}' has no row whose '{column.name}' is {value!r}: {error}") from None
     if isinstance(value, str) and affinity(column.declared_type) == "BLOB" and _NUMBER.fullmatch(value):
         return [value, float(value) if re.search(r"[.eE]", value) else int(value)]
     return [value]
-
-
-def _pieces(count: int) -> str:
-    return f"{count} piece{'' if count == 1 else 's'}"
-
-
-def position_of(feeds: Iterable[StoredFeed], service: str) -> Position | None:
-    """How far a service is applied."""
-    return next((feed.checkpoint.position for feed in feeds if feed.service == service), None)

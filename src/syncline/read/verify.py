@@ -18,7 +18,7 @@ from syncline.move.feed import Held, key_of
 from syncline.read.definition import Definition
 from syncline.read.maintain.parse import render
 from syncline.read.maintain.plan import ViewPlan
-from syncline.read.reader import Mirror, StoredFeed, StoredView, position_of, services_of
+from syncline.read.snapshot import Mirror, StoredFeed, StoredView, position_of, services_of
 
 RANGE_BUDGET_S = 0.004
 SETTLE_TIMEOUT_S = 30.0

@@ -1,26 +1,25 @@
-"""The query service as an ASGI application: which paths there are, who may ask them, and what becomes of what they raise."""
+"""The query service as an ASGI application: everything that it offers, behind one door."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from syncline.app import App
 from syncline.http_config import HttpConfig
-from syncline.serve import commands, health, mending, openapi, queries, status, stories, streams, views
-from syncline.serve.caller import Authenticate, Caller
-from syncline.serve.problems import Problem, Refused, answer_problem, problem_of
-from syncline.serve.route import Asked, Route
-from syncline.serve.serving import ANYONE, Serving
+from syncline.serve import commands, health, mending, metrics, openapi, queries, static_files, status, stories, streams, views
+from syncline.serve.caller import Authenticate
+from syncline.serve.paths import Paths
+from syncline.serve.problems import Problem, answer_problem, problem_of
+from syncline.serve.serving import Serving
 
-MODULES = (streams, stories, views, commands, queries, status, mending, openapi, health)
+MODULES = (streams, stories, views, commands, queries, status, mending, openapi, metrics, health, static_files)
 """Everything that offers routes, in the order in which paths are matched."""
 
 _SAFE_HEADERS = (
@@ -50,20 +49,18 @@ def asgi(app: App, config: HttpConfig | None = None, *, authenticate: Authentica
         yield
         await run_in_threadpool(serving.close)
 
-    routes = [_starlette_route(route, serving) for module in MODULES for route in module.ROUTES]
-    application = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_exception, Exception: _unforeseen}
-    )
+    application = Starlette(lifespan=lifespan, exception_handlers={Exception: _unforeseen})
     application.state.serving = serving
-    application.add_middleware(Door, serving=serving)
+    paths = Paths(serving, [route for module in MODULES for route in module.ROUTES])
+    application.add_middleware(Door, serving=serving, paths=paths)
     return application
 
 
 class Door:
     """What every request passes first, and every answer last: for which host it is, from which site, and safe headers."""
 
-    def __init__(self, app: ASGIApp, serving: Serving) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, serving: Serving, paths: Paths) -> None:
+        self._app, self._paths = app, paths
         config = serving.config
         self._hosts = {name.lower() for name in (*_LOCAL_NAMES, config.host, *config.hosts)}
 
@@ -76,7 +73,7 @@ class Door:
         if problem is not None:
             await answer_problem(problem)(scope, receive, safe)
         else:
-            await self._app(scope, receive, safe)
+            await self._paths(scope, receive, safe)
 
     def _refusal(self, scope: Scope) -> Problem | None:
         headers = dict(scope["headers"])
@@ -93,6 +90,7 @@ class Door:
         return None
 
 
+@lru_cache(maxsize=64)
 def _name_of(host: str) -> str:
     """The host without its port."""
     try:
@@ -111,44 +109,6 @@ def _with_safe_headers(send: Send) -> Send:
         await send(message)
 
     return safe
-
-
-def _starlette_route(route: Route, serving: Serving) -> StarletteRoute:
-    async def endpoint(request: Request) -> Response:
-        try:
-            caller = await _caller(request, route, serving)
-            return await route.answer(Asked(request, caller, serving))
-        except Exception as error:
-            return answer_problem(problem_of(error))
-
-    return StarletteRoute(route.path, endpoint, methods=[route.method])
-
-
-async def _caller(request: Request, route: Route, serving: Serving) -> Caller:
-    """Who asks. Raises Refused for one that is not known, or may not do this."""
-    if route.role is None or not serving.has_callers:
-        return ANYONE
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    caller = await serving.caller_of(token.strip()) if scheme.lower() == "bearer" and token else None
-    if caller is None:
-        found = "the token is not, or no longer, valid" if token else "no token was shown"
-        headers = {"WWW-Authenticate": 'Bearer realm="syncline"'}
-        raise Refused(401, "not-authenticated", f"{found}; send `Authorization: Bearer TOKEN`", headers=headers)
-    if route.role and route.role not in caller.roles:
-        has = ", ".join(sorted(caller.roles)) or "none"
-        raise Refused(403, "not-allowed", f"this takes the role '{route.role}', and {caller.name} has: {has}")
-    return caller
-
-
-async def _http_exception(_: Request, error: Exception) -> Response:
-    """What the router itself refuses."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 405:
-        headers = getattr(error, "headers", None) or {}
-        return answer_problem(Problem(405, "method-not-allowed", "this path is asked with another method", headers=headers))
-    if status == 404:
-        return answer_problem(Problem(404, "not-found", "there is nothing at this path; /openapi.json tells what there is"))
-    return answer_problem(Problem(status, "bad-request", str(getattr(error, "detail", ""))))
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:

@@ -24,7 +24,8 @@ from syncline.codec import to_json
 from syncline.errors import NotReady, StoreError, SynclineError, Unavailable, UnknownColumn
 from syncline.messages import Key, Row, Token
 from syncline.read.definition import Definition
-from syncline.read.reader import Snapshot, column_of, services_of
+from syncline.read.reader import column_of
+from syncline.read.snapshot import Snapshot, services_of
 from syncline.serve.shapes import writers
 from syncline.stores.paging import Condition
 from syncline.stores.protocols import Changes, Reader

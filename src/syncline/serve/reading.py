@@ -1,11 +1,12 @@
 """Reads of one read store for many callers at once: what waits is answered together, from one snapshot.
 
-**Theory of operation.** One thread owns a reading connection. It takes every read that waits, opens one snapshot, and answers
-each from it; so the cost of a snapshot and of the vector is shared by all that came while the last group was answered, and a lone
-read waits for nobody. A read that is to be as new as a token, or of an age, and cannot be answered yet stays with the thread,
-which looks again when the relay has committed, until its time is up. What may take long (lists, named queries) goes to a bounded
-number of other threads, each with a connection of its own. When the store fails, all that wait are refused, and the connection
-is opened anew for the next.
+**Theory of operation.** Where a row is found in microseconds it is read in the loop itself (at_once.py). What is left goes to one
+thread, which owns a reading connection. It takes every read that waits, opens one snapshot, and answers each from it; so the cost
+of a snapshot and of the vector is shared by all that came while the last group was answered, and a lone read waits for nobody. A
+read that is to be as new as a token, or of an age, and cannot be answered yet stays with the thread, which looks again when the
+relay has committed, until its time is up. What may take long (lists, named queries) goes to a bounded number of other threads,
+each with a connection of its own. A connection that was cut, or is to a store that was put away, is opened anew and asked again,
+once; when that fails too, all that wait are refused.
 """
 
 import asyncio
@@ -15,32 +16,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
-from syncline.errors import StoreError, SynclineError, Unavailable
-from syncline.read.reader import POLL_S, QueryAnswer, ReadResult, Snapshot, Wanted, WantedQuery, read_in, read_query, read_view
+from syncline.errors import StoreError, Unavailable
+from syncline.read.reader import POLL_S, QueryAnswer, ReadResult, Wanted, WantedQuery, read_query, read_view
+from syncline.serve.at_once import AtOnce
+from syncline.serve.group import Group, Waiting, tell_all, without_overdue
 from syncline.serve.problems import Refused
 from syncline.stores.protocols import Reader
 from syncline.stores.roles import read_role
 
 SLOW_THREADS = 4
 MOST_IN_A_GROUP = 256
+STOPPING = "the service is stopping; ask again later"
 
 _Value = TypeVar("_Value")
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A read, until when it may wait (by the monotonic clock), and who waits for it."""
-
-    wanted: Wanted
-    until: float
-    future: "asyncio.Future[ReadResult]"
-    late: Exception | None = None
-
-
-_Answers = list[tuple["asyncio.Future[ReadResult]", ReadResult | Exception]]
 
 
 class Reads:
@@ -49,15 +40,25 @@ class Reads:
     def __init__(self, database: str, *, most_waiting: int) -> None:
         self._database, self._most_waiting = database, most_waiting
         self._role = read_role(database)
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._count = 0
         self._thread: threading.Thread | None = None
         self._slow = ThreadPoolExecutor(SLOW_THREADS, thread_name_prefix="slow-reads")
         self._readers: queue.SimpleQueue[Reader] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._is_closed = False
+        self._group = Group(self._open, self._is_followed)
+        self._at_once = AtOnce(self._open)
 
     async def read(self, wanted: Wanted) -> ReadResult:
         """Rows of a view, as `read_view` gives them, without keeping the loop or other reads waiting."""
+        if self._is_closed:
+            raise Unavailable(STOPPING)
+        found = self._at_once.read(wanted)
+        if found is not None:
+            return found
+        if self._at_once.is_to_be_opened():
+            asyncio.get_running_loop().run_in_executor(self._slow, self._at_once.open)
         if self._count >= self._most_waiting:
             raise Refused(503, "unavailable", "too many reads are waiting; ask again later", headers={"Retry-After": "1"})
         loop = asyncio.get_running_loop()
@@ -65,7 +66,7 @@ class Reads:
         self._start()
         self._count += 1
         try:
-            self._queue.put(_Waiting(wanted, time.monotonic() + wanted.timeout_s, future))
+            self._queue.put(Waiting(wanted, time.monotonic() + wanted.timeout_s, future))
             return await future
         finally:
             self._count -= 1
@@ -101,14 +102,19 @@ class Reads:
     def close(self) -> None:
         """Ends the threads; reads that still wait are refused."""
         with self._lock:
+            self._is_closed = True
             thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(None)
             thread.join()
         self._slow.shutdown(wait=True)
+        self._at_once.close()
         with suppress(queue.Empty):
             while True:
                 self._readers.get_nowait().close()
+
+    def _open(self) -> Reader:
+        return self._role.open_reader(self._database)
 
     # -- what may take long ----------------------------------------------------------------------------------------------
 
@@ -116,7 +122,17 @@ class Reads:
         try:
             reader = self._readers.get_nowait()
         except queue.Empty:
-            reader = self._role.open_reader(self._database)
+            return self._ask_of(self._open(), ask)
+        if reader.is_there():
+            try:
+                return self._ask_of(reader, ask)
+            except Unavailable:
+                return self._ask_of(self._open(), ask)
+        reader.close()
+        return self._ask_of(self._open(), ask)
+
+    def _ask_of(self, reader: Reader, ask: Callable[[Reader], _Value]) -> _Value:
+        """Asks, and keeps the reader for another unless it failed."""
         try:
             found = ask(reader)
         except StoreError:
@@ -133,40 +149,29 @@ class Reads:
     def _start(self) -> None:
         if self._thread is None:
             with self._lock:
-                if self._thread is None:
+                if self._thread is None and not self._is_closed:
                     self._thread = threading.Thread(target=self._answer_all, name="group-reads", daemon=True)
                     self._thread.start()
 
     def _answer_all(self) -> None:
-        reader: Reader | None = None
-        late: list[_Waiting] = []
-        version = -1
+        late: list[Waiting] = []
         while True:
             new, is_closing = self._take(POLL_S if late else None)
             if is_closing:
-                stopped = Unavailable("the service is stopping; ask again later")
-                _tell_all([(each.future, stopped) for each in [*late, *new]])
+                tell_all([(each.future, Unavailable(STOPPING)) for each in [*late, *new]])
                 break
             try:
-                reader = reader or self._role.open_reader(self._database)
-                if late and (found := reader.data_version()) != version:
-                    version, new, late = found, [*late, *new], []
-                if new:
-                    late = [*late, *self._answer(reader, new)]
+                late = self._group.answer(new, late)
             except Exception as error:
-                _tell_all([(each.future, error) for each in [*late, *new]])
+                self._group.close()
+                tell_all([(each.future, error) for each in [*late, *new]])
                 late = []
-                if reader is not None:
-                    with suppress(Exception):
-                        reader.close()
-                reader = None
-            late = _without_overdue(late)
-        if reader is not None:
-            reader.close()
+            late = without_overdue(late)
+        self._group.close()
 
-    def _take(self, timeout_s: float | None) -> tuple[list[_Waiting], bool]:
+    def _take(self, timeout_s: float | None) -> tuple[list[Waiting], bool]:
         """The reads that came, when the first has come or the time is up; and whether this is the end."""
-        found: list[_Waiting] = []
+        found: list[Waiting] = []
         with suppress(queue.Empty):
             each = self._queue.get(timeout=timeout_s)
             while each is not None and len(found) < MOST_IN_A_GROUP:
@@ -177,55 +182,5 @@ class Reads:
             found.append(each)
         return found, False
 
-    def _answer(self, reader: Reader, group: list[_Waiting]) -> list[_Waiting]:
-        """Answers what can be answered from one snapshot; gives back what is to wait."""
-        answers: _Answers = []
-        late: list[_Waiting] = []
-        with reader.snapshot():
-            snapshot = Snapshot(reader)
-            for each in group:
-                answer: ReadResult | Exception
-                try:
-                    answer = read_in(snapshot, each.wanted, self._is_followed)
-                except SynclineError as error:
-                    if isinstance(error, StoreError):
-                        raise
-                    answer = error
-                if isinstance(answer, ReadResult) or not each.wanted.is_waiting or time.monotonic() >= each.until:
-                    answers.append((each.future, answer))
-                else:
-                    late.append(_Waiting(each.wanted, each.until, each.future, answer))
-        _tell_all(answers)
-        return late
-
     def _is_followed(self) -> bool:
         return self._role.is_leased(self._database)
-
-
-def _without_overdue(late: list[_Waiting]) -> list[_Waiting]:
-    """Refuses those whose time is up, and gives back the others."""
-    now = time.monotonic()
-    overdue = [each for each in late if now >= each.until]
-    _tell_all([(each.future, each.late or Unavailable("it was not answered in time; ask again")) for each in overdue])
-    return [each for each in late if now < each.until] if overdue else late
-
-
-def _tell_all(answers: _Answers) -> None:
-    """Wakes each loop once for all that is waited for there."""
-    by_loop: dict[asyncio.AbstractEventLoop, _Answers] = {}
-    for future, answer in answers:
-        by_loop.setdefault(future.get_loop(), []).append((future, answer))
-    for loop, told in by_loop.items():
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(_tell, told)
-
-
-def _tell(answers: _Answers) -> None:
-    """In the loop's thread. A caller that left meanwhile is told nothing."""
-    for future, answer in answers:
-        if future.done():
-            continue
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)

@@ -15,9 +15,11 @@ from syncline.read.sql_file import suggestion
 from syncline.serve.auth import checking, load_tokens
 from syncline.serve.caller import ROLES, Authenticate, Caller
 from syncline.serve.live import Live
+from syncline.serve.metrics import Metrics
 from syncline.serve.observed import Observed
 from syncline.serve.operations import Operations
 from syncline.serve.problems import Refused
+from syncline.serve.rates import Rates
 from syncline.serve.reading import Reads
 
 ANYONE = Caller("anyone", frozenset(ROLES))
@@ -37,6 +39,7 @@ class Serving:
             model.database: Reads(model.database, most_waiting=config.limits.waiting) for model in app.config.read_models
         }
         self._live = {model.database: Live(model.database) for model in app.config.read_models}
+        self.metrics, self.rates = Metrics(app), Rates(config.limits.requests_per_s)
         self.observed, self.operations = Observed(app), Operations(app)
         self.is_closing = False
         self._asked: dict[str, tuple[ReadModelConfig, Asked]] = {}
@@ -99,6 +102,11 @@ class Serving:
             for view in model.views
             for service in services_mentioned([view], self.app.config.services)
         ]
+
+    @property
+    def open_streams(self) -> int:
+        """How many event streams are open."""
+        return self._streams.total()
 
     def enter_stream(self, caller: Caller) -> None:
         """Counts a stream of a caller. Raises Refused for one too many."""

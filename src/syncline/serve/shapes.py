@@ -13,7 +13,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 
 from syncline.codec import raw_json
-from syncline.messages import Column
+from syncline.messages import Column, Row
 from syncline.read.maintain.schema import affinity
 
 Write = Callable[[object], object]
@@ -52,9 +52,21 @@ def schema_of(column: Column, dialect: str) -> Mapping[str, object]:
     return found
 
 
+def as_objects(columns: Sequence[str], types: Sequence[str], rows: Sequence[Row], dialect: str) -> list[dict[str, object]]:
+    """Rows as values that `to_json` writes as JSON objects."""
+    if not any(_is_json(each, dialect) for each in types):  # of all else `to_json` makes what the table says
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+    write = writers(types, dialect)
+    return [{name: each(value) for name, each, value in zip(columns, write, row, strict=True)} for row in rows]
+
+
 def writers(types: Sequence[str], dialect: str) -> list[Write]:
     """For each column of these types, what makes of a stored value one that JSON can hold."""
-    return [_raw if dialect == "postgres" and each in ("json", "jsonb") else _plain for each in types]
+    return [_raw if _is_json(each, dialect) else _plain for each in types]
+
+
+def _is_json(type_: str, dialect: str) -> bool:
+    return dialect == "postgres" and type_ in ("json", "jsonb")
 
 
 def _plain(value: object) -> object:

@@ -13,12 +13,13 @@ from syncline.config import ReadModelConfig
 from syncline.errors import NotFound
 from syncline.move.freshness import staleness
 from syncline.read.definition import Definition
-from syncline.read.reader import ReadResult, Snapshot, Wanted, services_of
+from syncline.read.reader import Wanted
+from syncline.read.snapshot import Snapshot, services_of
 from syncline.serve.answers import DEFAULT_WAIT_S, at_least, freshness_headers, json_response, seconds, tagged
 from syncline.serve.asking import question_of
 from syncline.serve.caller import READ
 from syncline.serve.route import Asked, Route
-from syncline.serve.shapes import schema_of, writers
+from syncline.serve.shapes import as_objects, schema_of
 from syncline.stores.protocols import Reader
 from syncline.stores.roles import dialect_of
 
@@ -52,7 +53,7 @@ async def _page(asked: Asked) -> Response:
     )
     result = await serving.reads_of(model).read_slowly(wanted, serving.config.limits.query_s)
     places = [result.columns.index(sort.column) for sort in result.order]
-    rows = as_objects(result, dialect_of(model.database))[: question.limit]
+    rows = as_objects(result.columns, result.types, result.rows[: question.limit], dialect_of(model.database))
     is_more = len(result.rows) > question.limit
     body = {
         "rows": rows,
@@ -73,7 +74,8 @@ async def _one_row(asked: Asked) -> Response:
     headers = freshness_headers(result.token, result.staleness_s, exact=result.exact)
     if not result.rows:
         raise NotFound(f"view '{name}' has no row with key {', '.join(map(repr, key))}")
-    return tagged(request, to_json(as_objects(result, dialect_of(model.database))[0]), headers)
+    (row,) = as_objects(result.columns, result.types, result.rows[:1], dialect_of(model.database))
+    return tagged(request, to_json(row), headers)
 
 
 def wanted_of(asked: Asked, view: str, key: list[str] | None = None) -> Wanted:
@@ -140,12 +142,6 @@ def key_of(request: Request, view: str) -> list[str]:
 def key_values(written: str) -> list[str]:
     """The parts of a key that is written with commas between them; a comma within one is percent-encoded."""
     return [unquote(part) for part in written.split(",")]
-
-
-def as_objects(result: ReadResult, dialect: str) -> list[dict[str, object]]:
-    """Rows as JSON objects."""
-    write = writers(result.types, dialect)
-    return [{name: each(value) for name, each, value in zip(result.columns, write, row, strict=True)} for row in result.rows]
 
 
 ROUTES = (

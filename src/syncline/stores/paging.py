@@ -4,10 +4,12 @@ NULL is less than every value, on every database and in either direction; so it 
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from syncline.messages import Scalar
 
+Quoted = Callable[[str], str]
 OPERATORS = (">", ">=", "<", "<=")
 
 
@@ -41,12 +43,17 @@ def select_after(
     after: Sequence[Scalar] | None,
     limit: int | None,
     *,
-    quoted: Callable[[str], str],
+    quoted: Quoted,
     parameter: str,
     orders_nulls: bool,
 ) -> Selected:
     """WHERE, ORDER BY and LIMIT. `after` holds the values of the sorted columns of the row after which to go on; together they
     must tell rows apart. `orders_nulls` says that the database must be told where NULL belongs."""
+    if after is None and all(each.operator == "in" and len(each.values) == 1 and each.values[0] is not None for each in where):
+        names = tuple(each.column for each in where)
+        return Selected(
+            _equal_in(names, tuple(order), limit, quoted, parameter, orders_nulls), [each.values[0] for each in where]
+        )
     values: list[object] = []
 
     def bind(value: object) -> str:
@@ -56,11 +63,22 @@ def select_after(
     terms = [_condition(quoted(each.column), each, bind) for each in where]
     if after is not None:
         terms.append(_beyond([(quoted(sort.column), sort, value) for sort, value in zip(order, after, strict=True)], bind))
+    return Selected(_ended(terms, order, limit, quoted, orders_nulls), values)
+
+
+@lru_cache(maxsize=512)
+def _equal_in(
+    names: tuple[str, ...], order: tuple[Sort, ...], limit: int | None, quoted: Quoted, parameter: str, orders_nulls: bool
+) -> str:
+    """The same for columns that each equal one value: what is asked most, so the text is made once."""
+    return _ended([f"{quoted(name)} = {parameter}" for name in names], order, limit, quoted, orders_nulls)
+
+
+def _ended(terms: Sequence[str], order: Sequence[Sort], limit: int | None, quoted: Quoted, orders_nulls: bool) -> str:
     sql = f" WHERE {' AND '.join(terms)}" if terms else ""
     if order:
         sql += f" ORDER BY {', '.join(_sorted(quoted(sort.column), sort, orders_nulls=orders_nulls) for sort in order)}"
-    sql += f" LIMIT {int(limit)}" if limit is not None else ""
-    return Selected(sql, values)
+    return sql + (f" LIMIT {int(limit)}" if limit is not None else "")
 
 
 Bind = Callable[[object], str]

@@ -6,6 +6,7 @@ the view's own name for a view.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from syncline.messages import Column, Relation
 
@@ -87,6 +88,7 @@ def catalog_of(relations: Iterable[Relation], dialect: str = "sqlite") -> Catalo
     return Catalog({relation.name.lower(): mirror_source(relation) for relation in relations}, dialect)
 
 
+@lru_cache(maxsize=1024)
 def affinity(declared_type: str) -> Affinity:
     """SQLite's column affinity, by the five rules of https://sqlite.org/datatype3.html#determination_of_column_affinity."""
     upper = declared_type.upper()

@@ -55,10 +55,11 @@ def translated(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _in_words(path, error) from error
+        raise in_words(path, error) from error
 
 
-def _in_words(path: str, error: sqlite3.Error) -> StoreError:
+def in_words(path: str, error: sqlite3.Error) -> StoreError:
+    """A driver's error as one of the program's, with what to do where that is known."""
     name = getattr(error, "sqlite_errorname", "") or ""
     for prefix, advice in _ADVICE.items():
         if name.startswith(prefix):

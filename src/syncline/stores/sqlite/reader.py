@@ -3,9 +3,13 @@
 Never writes, never waits for the relay, and is never waited for by it.
 """
 
+import os
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from types import TracebackType
 
 from syncline.errors import StoreError, Unavailable
 from syncline.messages import Key, Relation, Row, Scalar
@@ -13,7 +17,7 @@ from syncline.read.maintain.asked import Asked
 from syncline.stores.paging import Condition, Sort, select_after
 from syncline.stores.protocols import Changes, QueryResult
 from syncline.stores.read_definitions import changes_table
-from syncline.stores.sqlite.connection import FORMAT, open_reader_file, translated
+from syncline.stores.sqlite.connection import FORMAT, in_words, open_reader_file, translated
 from syncline.stores.sqlite.mirror import rows_between
 from syncline.stores.sqlite.own_tables import runner
 from syncline.stores.sqlite.queries import run_query, time_limit
@@ -23,12 +27,35 @@ from syncline.stores.stored_reader import StoredReader
 MADE_POLL_S = 0.01
 
 
+class _Snapshot:
+    """A transaction that is undone; entered for every read, so without a generator's cost."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._connection, self._path = connection, path
+
+    def __enter__(self) -> None:
+        try:
+            self._connection.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise in_words(self._path, error) from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self._connection.execute("ROLLBACK")
+        except sqlite3.Error as failed:
+            raise in_words(self._path, failed) from failed
+        if isinstance(error, sqlite3.Error):
+            raise in_words(self._path, error) from error
+
+
 class SQLiteReader(StoredReader):
     """A reading connection. One thread owns it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._connection = open_reader_file(path)
+        self._identity = _identity(path)
+        self._snapshot = _Snapshot(self._connection, path)
         super().__init__(runner(self._connection))
         with translated(path):
             names = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
@@ -53,15 +80,9 @@ class SQLiteReader(StoredReader):
     def close(self) -> None:
         self._connection.close()
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
+    def snapshot(self) -> AbstractContextManager[None]:
         """Everything read inside belongs to one state: one vector."""
-        with translated(self.path):
-            self._connection.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self._connection.execute("ROLLBACK")
+        return self._snapshot
 
     @contextmanager
     def limited(self, limit_s: float) -> Iterator[None]:
@@ -71,8 +92,23 @@ class SQLiteReader(StoredReader):
 
     def data_version(self) -> int:
         """A number that changes when the relay commits."""
-        with translated(self.path):
+        try:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise in_words(self.path, error) from error
+
+    def is_there(self) -> bool:
+        """Whether the file at the path is the one that is open."""
+        try:
+            return _identity(self.path) == self._identity
+        except OSError:
+            return False
+
+    def hurry(self) -> bool:
+        """What is locked is an error at once; all else is in this process's reach."""
+        with translated(self.path):
+            self._connection.execute("PRAGMA busy_timeout = 0")
+        return True
 
     def table(self, name: str) -> str:
         """How SQL names the table of a mirror or a live view."""
@@ -92,8 +128,7 @@ class SQLiteReader(StoredReader):
     ) -> list[Row]:
         """Rows that meet all conditions, in this order, from after the one in which the sorted columns have these values."""
         found = select_after(where, order_by, after, limit, quoted=quoted, parameter="?", orders_nulls=False)
-        sql = f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)}{found.sql}"
-        return self._connection.execute(sql, found.values).fetchall()
+        return self._connection.execute(_select(tuple(columns), table) + found.sql, found.values).fetchall()
 
     def held(self, relation: Relation, mirror: str, after: Key | None, up_to: Key | None) -> list[Row]:
         """A mirror's rows with `after < key <= up_to`, in key order."""
@@ -136,6 +171,16 @@ class SQLiteReader(StoredReader):
         """At most `limit` rows of a named query."""
         sql = asked.sql({view: self.table(view) for view in asked.reads})
         return run_query(self._connection, self.path, asked, sql, values, limit, timeout_s)
+
+
+@lru_cache(maxsize=256)
+def _select(columns: tuple[str, ...], table: str) -> str:
+    return f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)}"
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def open_reader(path: str, until: float) -> SQLiteReader:

@@ -1,0 +1,123 @@
+// The shell: where one is, light and dark, keys, who asks. Each page is a module of its own, listed here once.
+
+import { follow, json, token } from "./api.js";
+import { Failed, age, html, render, useEffect, useRef, useState } from "./parts.js";
+import { System } from "./pages/system.js";
+import { Feed } from "./pages/feed.js";
+import { Row, View } from "./pages/view.js";
+import { Story } from "./pages/story.js";
+import { Held } from "./pages/held.js";
+import { Operations } from "./pages/operations.js";
+import { Plots } from "./pages/plots.js";
+import { Queries } from "./pages/queries.js";
+
+const PAGES = [
+  { name: "system", title: "System", key: "s", page: System },
+  { name: "plots", title: "Over time", key: "t", page: Plots },
+  { name: "queries", title: "Queries", key: "q", page: Queries },
+  { name: "story", title: "Story", key: "y", page: Story },
+  { name: "held", title: "Held back", key: "h", page: Held },
+  { name: "operations", title: "Operations", key: "o", page: Operations },
+  { name: "feed", page: Feed },
+  { name: "view", page: View },
+  { name: "row", page: Row },
+];
+
+const place = () => location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+
+function App() {
+  const [at, setAt] = useState(place());
+  const [status, setStatus] = useState(null);
+  const [seenAt, setSeenAt] = useState(0);
+  const [error, setError] = useState(null);
+  const [isUnknown, setUnknown] = useState(false);
+  const [turn, setTurn] = useState(0);
+  const [help, setHelp] = useState(false);
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const moved = () => { setAt(place()); document.getElementById("main")?.focus(); };
+    const unknown = () => setUnknown(true);
+    addEventListener("hashchange", moved);
+    addEventListener("syncline:unknown-caller", unknown);
+    const clock = setInterval(() => setNow(Date.now()), 1000);
+    return () => { removeEventListener("hashchange", moved); removeEventListener("syncline:unknown-caller", unknown); clearInterval(clock); };
+  }, []);
+  useEffect(() => {
+    const stop = new AbortController();
+    setError(null);
+    follow("status/stream", (_, data) => { setStatus(data); setSeenAt(Date.now()); }, stop.signal).catch(setError);
+    return () => stop.abort();
+  }, [turn]);
+  useEffect(() => {
+    let isGoing = false;
+    const pressed = (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+      if (event.key === "?") setHelp((was) => !was);
+      else if (isGoing) {
+        const found = PAGES.find((each) => each.key === event.key);
+        if (found) location.hash = `#/${found.name}`;
+      }
+      isGoing = event.key === "g";
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, []);
+  const known = (text) => { token.set(text); setUnknown(false); setTurn(turn + 1); };
+  if (isUnknown) return html`<${Unknown} onToken=${known} />`;
+  const here = PAGES.find((each) => each.name === (at[0] || "system")) || PAGES[0];
+  const silent = seenAt && now - seenAt > 6000 ? Math.round((now - seenAt) / 1000) : 0;
+  return html`
+    <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>To the page</a>
+    <header>
+      <a class="brand" href="#/system"><img src="dashboard/mark.svg" alt="" width="26" height="26" />Syncline</a>
+      <nav aria-label="Pages">${PAGES.filter((each) => each.title).map((each) => html`
+        <a href=${`#/${each.name}`} aria-current=${each === here ? "page" : undefined}>${each.title}</a>`)}</nav>
+      <span class="spacer"></span>
+      <button class="plain" onClick=${() => setHelp(true)} aria-label="Keys">?</button>
+      <${Theme} />
+    </header>
+    ${silent ? html`<p class="silence" role="status">No news for ${silent} s: the service does not answer. What is shown is as it was.</p>` : null}
+    <main id="main" tabindex="-1">
+      ${error ? html`<${Failed} error=${error} again=${() => setTurn(turn + 1)} />` : null}
+      <${here.page} status=${status} at=${at.slice(1)} />
+    </main>
+    <footer><span>${status ? `relay: ${status.relay}` : "…"}</span>
+      <span>${status ? `seen ${age(Math.max(0, (now - seenAt) / 1000))} ago` : ""}</span><${Caller} key=${turn} onForget=${() => known("")} /></footer>
+    ${help ? html`<${Help} onClose=${() => setHelp(false)} />` : null}`;
+}
+
+function Caller({ onForget }) {
+  const [who, setWho] = useState(null);
+  useEffect(() => { json("whoami").then(setWho, () => setWho(null)); }, []);
+  if (!who) return null;
+  return html`<span>${who.name} (${who.roles.join(", ")}) ${token.get() ? html`<button class="plain" onClick=${onForget}>forget token</button>` : null}</span>`;
+}
+
+function Unknown({ onToken }) {
+  const text = useRef(null);
+  return html`<main class="door"><form onSubmit=${(event) => { event.preventDefault(); onToken(text.current.value.trim()); }}>
+    <h1>Who is asking?</h1>
+    <p>This service answers callers that show a token. It is kept in this tab, and forgotten with it.</p>
+    <label>Token <input ref=${text} type="password" autocomplete="off" autofocus required /></label>
+    <button class="primary">Go on</button></form></main>`;
+}
+
+function Theme() {
+  const [dark, setDark] = useState(() => (localStorage.getItem("syncline.theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark");
+  useEffect(() => { document.documentElement.dataset.theme = dark ? "dark" : "light"; }, [dark]);
+  const turn = () => { localStorage.setItem("syncline.theme", dark ? "light" : "dark"); setDark(!dark); };
+  return html`<button class="plain" onClick=${turn} aria-label=${dark ? "Light" : "Dark"}>${dark ? "☀" : "☾"}</button>`;
+}
+
+function Help({ onClose }) {
+  const box = useRef(null);
+  useEffect(() => { box.current.showModal(); }, []);
+  return html`<dialog ref=${box} onClose=${onClose} aria-labelledby="help-title"><h2 id="help-title">Keys</h2>
+    <dl class="keys">${PAGES.filter((each) => each.key).map((each) => html`<dt><kbd>g</kbd> <kbd>${each.key}</kbd></dt><dd>${each.title}</dd>`)}
+      <dt><kbd>?</kbd></dt><dd>These keys</dd><dt><kbd>Esc</kbd></dt><dd>Close</dd></dl>
+    <div class="actions"><button onClick=${onClose} autofocus>Close</button></div></dialog>`;
+}
+
+const root = document.getElementById("app");
+root.textContent = "";
+render(html`<${App} />`, root);
