@@ -82,7 +82,7 @@ def _table(ground: Ground, found: dict[str, list[Load]], orders: int) -> Table:
 @contextmanager
 def _served(shop: Shop) -> Iterator[int]:
     """`syncline run` on the shop, answering on a port."""
-    port = _free_port()
+    port = free_port()
     project = followed.write_project(shop)
     project.write_text(f'{project.read_text()}\n[http]\nlisten = "127.0.0.1:{port}"\n')
     with syncline_run(shop.folder):
@@ -99,7 +99,7 @@ def _owner(shop: Shop, service: str) -> Iterator[int]:
 @contextmanager
 def _server(program: str, *before: str, after: Sequence[str] = ()) -> Iterator[int]:
     """A program of this folder that serves on a port, as a process of its own."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, str(Path(__file__).with_name(program)), *before, str(port), *after]
     with TemporaryDirectory(prefix="syncline-bench-") as folder, ended(command, log := Path(folder) / "log") as process:
         deadline = time.monotonic() + READY_S
@@ -118,7 +118,7 @@ def _refuse_unequal(*addresses: str, orders: int) -> None:
             raise SystemExit(f"order {order} is not the same everywhere: {rows}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

@@ -19,8 +19,8 @@ from figures import Table, say
 from grounds import open_ground
 from shop import Ground
 
-ON_EITHER = ("maintain", "first_build", "growth", "latency", "capture_cost", "commands", "rebuild", "http_reads")
-ON_SQLITE = ("idle", "memory", "event_log", "visible")
+ON_EITHER = ("maintain", "first_build", "growth", "latency", "capture_cost", "commands", "rebuild", "http_reads", "live")
+ON_SQLITE = ("idle", "memory", "event_log", "visible", "http_commands")
 NAMES = ON_EITHER + ON_SQLITE
 
 

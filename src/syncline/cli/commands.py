@@ -107,7 +107,7 @@ def check(with_sql: bool, as_json: bool) -> int:
 
 
 @click.command()
-@click.option("--listen", metavar="HOST:PORT", help="Where the query service answers, whatever [http] says.")
+@click.option("--listen", metavar="HOST:PORT", help="Where the dashboard and queries are answered, whatever [http] says.")
 @click.option("--no-http", is_flag=True, help="Only follow: no query service, whatever [http] says.")
 @config_option
 @json_option
@@ -138,7 +138,7 @@ def run(listen: str | None, no_http: bool, as_json: bool) -> int:
 
         with answering(app, None if no_http else http_config(config.http, listen)) as url:
             if url is not None:
-                say(f"answering at {url}/")
+                say(f"dashboard and queries at {url}/")
             say(f"following {_counted(config)}; Ctrl-C stops")
             app.run(stop, on_progress=progress, on_event=say)
         if not is_unread:

@@ -82,4 +82,13 @@ def _policy() -> str:
     )
 
 
-ROUTES = (Route("GET", "/", None, _page), Route("GET", "/dashboard/{name:rest}", None, _file))
+async def _docs(asked: Asked) -> Response:
+    """Where an explorer is looked for: it is a page of the dashboard."""
+    return Response(status_code=307, headers={"Location": f"{asked.request.scope.get('root_path', '')}/#/api"})
+
+
+ROUTES = (
+    Route("GET", "/", None, _page),
+    Route("GET", "/docs", None, _docs),
+    Route("GET", "/dashboard/{name:rest}", None, _file),
+)

@@ -10,6 +10,7 @@ import { Held } from "./pages/held.js";
 import { Operations } from "./pages/operations.js";
 import { Plots } from "./pages/plots.js";
 import { Queries } from "./pages/queries.js";
+import { Explorer } from "./pages/explorer.js";
 
 const PAGES = [
   { name: "system", title: "System", key: "s", page: System },
@@ -18,6 +19,7 @@ const PAGES = [
   { name: "story", title: "Story", key: "y", page: Story },
   { name: "held", title: "Held back", key: "h", page: Held },
   { name: "operations", title: "Operations", key: "o", page: Operations },
+  { name: "api", title: "API", key: "a", page: Explorer },
   { name: "feed", page: Feed },
   { name: "view", page: View },
   { name: "row", page: Row },
