@@ -19,7 +19,18 @@ from figures import Table, say
 from grounds import open_ground
 from shop import Ground
 
-ON_EITHER = ("maintain", "first_build", "growth", "latency", "capture_cost", "commands", "rebuild", "http_reads", "live")
+ON_EITHER = (
+    "maintain",
+    "first_build",
+    "growth",
+    "latency",
+    "capture_cost",
+    "commands",
+    "rebuild",
+    "http_reads",
+    "live",
+    "dashboard",
+)
 ON_SQLITE = ("idle", "memory", "event_log", "visible", "http_commands")
 NAMES = ON_EITHER + ON_SQLITE
 

@@ -27,6 +27,7 @@ class Metrics:
         self._seconds = Histogram(
             "syncline_http_request_seconds", "Time until an answer began", ("path",), registry=self.registry, buckets=BUCKETS_S
         )
+        self._counts: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._streams = Gauge("syncline_http_streams", "Event streams that are open", registry=self.registry)
         self._feed_staleness = self._feed("staleness_seconds", "How old what is applied may be at most")
         self._feed_lag = self._feed("lag", "How far behind its service a feed is, in positions")
@@ -40,8 +41,11 @@ class Metrics:
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Counts an answer. `path` is a route's, with its names in braces."""
-        self._requests.labels(path, status).inc()
-        self._seconds.labels(path).observe(seconds)
+        counts = self._counts.get((path, status))
+        if counts is None:
+            counts = self._counts[path, status] = (self._requests.labels(path, status), self._seconds.labels(path))
+        counts[0].inc()
+        counts[1].observe(seconds)
 
     def shown(self, streams: int) -> bytes:
         """All of it, as Prometheus reads it. Asks the read stores."""

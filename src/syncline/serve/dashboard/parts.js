@@ -83,7 +83,7 @@ export function Sure({ title, children, confirm, danger, onYes, onNo }) {
 export function Plot({ title, at, lines, unit }) {
   const place = useRef(null);
   useEffect(() => {
-    if (!at.length || !window.uPlot) return undefined;
+    if (at.length < 2 || !place.current || !window.uPlot) return undefined;
     const style = getComputedStyle(document.documentElement);
     const ink = style.getPropertyValue("--quiet").trim();
     const grid = style.getPropertyValue("--line").trim();

@@ -87,7 +87,7 @@ function Filter({ view, filter, onChange, onRemove }) {
       ${view.columns.map((column) => html`<option>${column.name}</option>`)}</select>
     <select aria-label="Operator" value=${filter.operator} onChange=${(event) => onChange({ ...filter, operator: event.target.value, value: event.target.value === "null" ? "true" : filter.value })}>
       ${OPERATORS.map(([name, shown]) => html`<option value=${name}>${shown}</option>`)}</select>
-    ${filter.operator === "null" ? null : html`<input aria-label="Value" value=${filter.value} onChange=${(event) => onChange({ ...filter, value: event.target.value })} />`}
+    ${filter.operator === "null" ? null : html`<input aria-label="Value" value=${filter.value} onInput=${(event) => onChange({ ...filter, value: event.target.value })} />`}
     <button class="plain" aria-label="Remove the filter" onClick=${onRemove}>×</button></span>`;
 }
 

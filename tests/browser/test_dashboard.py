@@ -1,0 +1,188 @@
+"""Every page and action of the dashboard in a real browser: wide and narrow, light and dark, by keyboard, with harmful data."""
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+from tests.browser.conftest import SCRIPT, Visit
+from tests.serve.conftest import Shop, followed, served, shop_in
+from tests.shop.orders import CancelOrder, PlaceOrder
+
+from syncline.serve import HttpConfig
+
+PAGES = {
+    "system": "order_summary",
+    "plots": "Staleness of feeds",
+    "queries": "large_orders",
+    "story/o-05": "OrderCancelled",
+    "held": "No stream is held back.",
+    "operations": "Verify and repair",
+    "api": "/views/order_summary",
+    "feed/read/orders": "Captured by",
+    "view/order_summary": "Add a filter",
+    "row/order_summary/o-05": "cancelled",
+}
+SHOTS = os.environ.get("SYNCLINE_SCREENSHOTS")
+
+
+@pytest.mark.parametrize("visit", [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")], indirect=True, ids=str)
+def test_every_page_is_shown_without_a_fault_and_fits(visit: Visit, request: pytest.FixtureRequest) -> None:
+    for place, sign in PAGES.items():
+        visit.go(place)
+        visit.see(sign)
+        width = visit.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1], f"{place} is wider than the window"
+        if SHOTS:
+            visit.page.screenshot(path=Path(SHOTS) / f"{place.replace('/', '-')}-{request.node.callspec.id}.png")
+    assert visit.faults == []
+
+
+def test_the_picture_leads_to_what_it_shows(visit: Visit) -> None:
+    visit.go("system")
+    visit.page.get_by_role("link", name="service orders, live").click()
+    visit.see("Captured by")
+    visit.page.get_by_role("link", name="order_summary").first.click()
+    visit.see("Made of")
+    assert visit.faults == []
+
+
+def test_rows_are_filtered_sorted_and_turned_page_by_page(visit: Visit) -> None:
+    visit.go("view/order_summary")
+    cells = visit.page.locator("tbody tr td:first-child")
+    expect(cells).to_have_count(25)
+    visit.page.get_by_role("button", name="Next").click()
+    visit.see("page 2")
+    visit.page.get_by_role("button", name="Back").click()
+    visit.page.get_by_role("button", name="order_id", exact=True).click()
+    visit.page.get_by_role("button", name="order_id ↑").click()
+    expect(cells.first).to_contain_text("odd, <b>key</b>/?#")
+    visit.page.get_by_role("button", name="Add a filter").click()
+    visit.page.get_by_label("Column").select_option("customer")
+    visit.page.get_by_label("Value").fill("Ada 1")
+    expect(cells.first).to_contain_text("o-57")
+    visit.page.get_by_label("Operator").select_option("null")
+    visit.see("No row matches.")
+    visit.page.get_by_label("Remove the filter").click()
+    expect(cells).to_have_count(25)
+    assert visit.faults == []
+
+
+def test_a_row_is_live_and_a_new_one_appears(visit: Visit, shop: Shop) -> None:
+    shop.app.read("order_summary", "new-1", at_least=shop.app.send(PlaceOrder("new-1", "Bea", {"tea": 1})))
+    visit.go("row/order_summary/new-1")
+    visit.see("placed")
+    shop.app.send(CancelOrder("new-1", "no"))
+    visit.see("cancelled")
+    visit.go("view/order_summary")
+    visit.page.get_by_role("button", name="Add a filter").click()
+    visit.page.get_by_label("Column").select_option("customer")
+    visit.page.get_by_label("Value").fill("Cyd")
+    visit.see("No row matches.")
+    shop.app.send(PlaceOrder("new-2", "Cyd", {"tea": 1}))
+    visit.see("new-2")
+    assert visit.faults == []
+
+
+def test_what_would_be_script_is_text_and_odd_keys_lead_to_their_rows(visit: Visit) -> None:
+    visit.go("view/order_summary")
+    visit.page.get_by_role("button", name="order_id", exact=True).click()
+    visit.page.get_by_role("button", name="order_id ↑").click()
+    visit.page.get_by_role("link", name="odd, <b>key</b>/?#").click()
+    visit.see(SCRIPT)
+    visit.page.get_by_role("link", name="Its story across the services").click()
+    visit.see("OrderPlaced")
+    visit.page.get_by_text("What it says, and why it happened").first.click()
+    assert SCRIPT in visit.page.locator("pre").first.inner_text().replace('\\"', '"')
+    assert visit.page.title() == "Syncline"
+    assert visit.faults == []
+
+
+def test_a_view_is_verified_and_rebuilt_and_repair_is_asked_about_first(visit: Visit) -> None:
+    visit.go("operations")
+    visit.page.get_by_role("button", name="Verify", exact=True).click()
+    visit.see("No difference")
+    visit.page.get_by_role("button", name="Verify and repair…").click()
+    visit.page.get_by_role("button", name="Leave it").click()
+    expect(visit.page.get_by_text("with repair")).to_have_count(0)
+    visit.page.get_by_role("combobox").select_option("order_summary")
+    visit.page.get_by_role("button", name="Rebuild…").click()
+    visit.page.get_by_role("button", name="Rebuild", exact=True).click()
+    expect(visit.page.locator("article", has_text="rebuild order_summary").get_by_text("done")).to_be_visible(timeout=15_000)
+    assert visit.faults == []
+
+
+def test_a_query_is_asked_and_its_faults_are_told(visit: Visit) -> None:
+    visit.go("queries")
+    visit.page.get_by_label("customer").fill("Ada 1")
+    visit.page.get_by_role("button", name="Ask").click()
+    visit.see("o-01")
+    visit.page.get_by_label("above_cents").fill("many")
+    visit.page.get_by_role("button", name="Ask").click()
+    visit.see("cannot be asked with these values")
+    assert [fault for fault in visit.faults if "400" not in fault] == []
+
+
+def test_the_explorer_sends_what_is_filled_in(visit: Visit) -> None:
+    visit.page.goto(f"{visit.url}/docs")
+    visit.page.get_by_text("/views/order_summary/{key}").click()
+    visit.page.locator("details[open] input[name='path.key']").fill("o-07")
+    visit.page.locator("details[open]").get_by_role("button", name="Send").click()
+    visit.see('"order_id": "o-07"')
+    visit.see("consistency-token")
+    assert visit.faults == []
+
+
+def test_it_is_used_by_keyboard_alone(visit: Visit) -> None:
+    visit.go("system")
+    visit.see("Feeds")
+    page = visit.page
+    page.keyboard.press("?")
+    expect(page.get_by_role("heading", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", name="Keys")).to_have_count(0)
+    page.keyboard.press("g")
+    page.keyboard.press("o")
+    expect(page.get_by_role("heading", name="Operations")).to_be_visible()
+    page.reload()
+    visit.see("Verify and repair")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "To the page"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    assert visit.faults == []
+
+
+def test_light_and_dark_are_chosen_and_kept(visit: Visit) -> None:
+    visit.go("system")
+    visit.page.get_by_role("button", name="Dark").click()
+    visit.page.reload()
+    visit.page.get_by_role("button", name="Light").wait_for()
+    assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_who_is_not_known_is_asked_for_a_token_which_is_forgotten_with_the_tab(visit: Visit, tmp_path: Path) -> None:
+    token = "a token that is long enough"
+    (tmp_path / "tokens.toml").write_text(f'[[token]]\nname = "boss"\nsecret = "{token}"\nroles = ["read", "operate"]')
+    with followed(shop_in(tmp_path)) as app, served(app, HttpConfig(tokens=str(tmp_path / "tokens.toml"))) as guarded:
+        page = visit.page
+        page.goto(guarded.url)
+        page.get_by_role("heading", name="Who is asking?").wait_for()
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("heading", name="Who is asking?").wait_for()
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_text("boss (operate, read)").wait_for()
+        assert page.context.cookies() == []
+        page.get_by_role("button", name="forget token").click()
+        page.get_by_role("heading", name="Who is asking?").wait_for()
+
+
+@pytest.mark.long
+def test_a_service_that_is_silent_is_said_to_be(visit: Visit, tmp_path: Path) -> None:
+    with followed(shop_in(tmp_path)) as app:
+        with served(app) as other:
+            visit.page.goto(other.url)
+            visit.see("Feeds")
+        visit.page.get_by_text("No news for").wait_for(timeout=20_000)
