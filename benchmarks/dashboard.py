@@ -2,7 +2,7 @@
 
 The page of a shop that is followed and served, opened again and again, each time in a new browser context whose cache is empty.
 First paint is the browser's own entry `first-contentful-paint`, from the beginning of the navigation; "all shown" is when the
-picture of the system is there, which waits for the first look at it. Bytes are those of bodies and heads as the browser counts them.
+picture of the system is there, which waits for the first look at it. Bytes are those of bodies and heads, by the browser's count.
 """
 
 import shutil

@@ -23,6 +23,9 @@ from syncline.serve.shapes import as_objects, schema_of
 from syncline.stores.protocols import Reader
 from syncline.stores.roles import dialect_of
 
+HOW_NEW = (b"at-least", b"max-staleness", b"wait")
+"""The headers that ask for more than an answer of any age; most requests have none."""
+
 
 async def _views(asked: Asked) -> Response:
     """All views: their columns and keys, what they read, whether they can be read, how old they may be."""
@@ -81,11 +84,14 @@ async def _one_row(asked: Asked) -> Response:
 def wanted_of(asked: Asked, view: str, key: list[str] | None = None) -> Wanted:
     """The read that a request's headers ask for; of a filtered view the caller's own rows alone."""
     request, limits = asked.request, asked.serving.config.limits
+    where = asked.serving.filter_of(view, asked.caller)
+    if not any(name in HOW_NEW for name, _ in request.scope["headers"]):
+        return Wanted(view, key, where, timeout_s=min(DEFAULT_WAIT_S, limits.wait_s))
     wait_s = seconds(request, "wait", limits.wait_s)
     return Wanted(
         view,
         key,
-        where=asked.serving.filter_of(view, asked.caller),
+        where=where,
         at_least=at_least(request),
         timeout_s=min(DEFAULT_WAIT_S, limits.wait_s) if wait_s is None else wait_s,
         max_staleness_s=seconds(request, "max-staleness"),
