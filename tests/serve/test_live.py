@@ -4,9 +4,10 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
-from tests.serve.conftest import Shop
+from tests.serve.conftest import Shop, followed, served, shop_in
 from tests.shop.orders import CancelOrder, PlaceOrder
 
 from syncline.messages import parse_token
@@ -17,7 +18,9 @@ WAIT_S = 10.0
 class Following:
     """A client of a stream: every event so far, as (id, kind, data), and the copy of the view that they make."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, held: dict[object, object] | None = None) -> None:
+        """`held` is the copy that was held before."""
+        self._held = dict(held or {})
         self.events: list[tuple[str, str, dict[str, object]]] = []
         self._arrived = threading.Condition()
         self._thread = threading.Thread(target=self._read, args=(response,), daemon=True)
@@ -44,8 +47,8 @@ class Following:
 
     @property
     def copy(self) -> dict[object, object]:
-        held: dict[object, object] = {}
-        for _, kind, data in self.events:
+        held = dict(self._held)
+        for _, kind, data in list(self.events):
             if kind == "reset":
                 held.clear()
             elif kind in ("upsert", "delete"):
@@ -126,3 +129,15 @@ def test_an_unknown_column_or_place_is_refused(shop: Shop) -> None:
     assert "did you mean 'customer'?" in answer.json()["detail"]
     answer = shop.http.get("/views/order_summary/changes", headers={"Last-Event-ID": "x"})
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-value")
+
+
+def test_a_store_that_is_made_anew_is_followed_from_its_beginning(tmp_path: Path) -> None:
+    with followed(shop_in(tmp_path)) as app, served(app) as shop:
+        app.read("order_summary", "m-1", at_least=app.send(PlaceOrder("m-1", "Ada", {"tea": 1})))
+        with following(shop, "?snapshot=true") as told:
+            told.until(lambda: "m-1" in told.copy)
+            for name in ("read.db", "read.db-wal", "read.db-shm"):
+                (tmp_path / name).unlink(missing_ok=True)
+            told.until(lambda: [kind for _, kind, _ in told.events].count("reset") > 1 and "m-1" in told.copy)
+            app.send(PlaceOrder("m-2", "Ada", {"tea": 1}))
+            told.until(lambda: "m-2" in told.copy)

@@ -15,6 +15,7 @@ A stream that is not read is bounded: what does not fit is not kept, and the str
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ from syncline.stores.roles import dialect_of, read_role
 
 POLL_S = 0.004
 REOPEN_S = 0.25
+LOOK_S = 0.5
 MOST_PENDING = 2_000
 """Events that a stream may not have sent yet before it is cut."""
 MOST_SHOWN = 20_000
@@ -71,9 +73,10 @@ class Stream:
 
 @dataclass(slots=True)
 class _View:
-    """A view that is followed: where in its change feed the thread is, and the streams, found by what concerns them."""
+    """A view that is followed: where in which store's change feed the thread is, and the streams, found by what concerns them."""
 
     at: int = -1
+    consumer: str = ""
     streams: dict[Stream, None] = field(default_factory=dict)
     whole: dict[Stream, None] = field(default_factory=dict)
     by_value: dict[int, dict[str, dict[Stream, None]]] = field(default_factory=dict)
@@ -163,13 +166,17 @@ class Live:
 
     def _run(self) -> None:
         reader: Reader | None = None
-        version = -1
+        version, look_at = -1, 0.0
         while True:
             new = self._arrivals()
             if new is None:
                 break
             try:
                 reader = reader or self._role.open_reader(self._database)
+                if time.monotonic() >= look_at:  # whether the store is still the one at its place
+                    look_at = time.monotonic() + LOOK_S
+                    if not reader.is_there():
+                        raise Unavailable("the read store was put away, or made anew; it is opened again")
                 found = reader.data_version()
                 if found != version or new:
                     version = found
@@ -257,12 +264,14 @@ class _Teller:
     def tell_changes(self, view: _View) -> None:
         """What is new in the view's change feed, to each stream what is its own."""
         if view.at < 0:
-            view.at = self._changes(2**62).newest
+            view.at, view.consumer = self._changes(2**62).newest, self._consumer
             return
         changes = self._changes(view.at)
-        if not changes.rows:
+        is_other = view.consumer != self._consumer
+        if not changes.rows and not is_other:
             return
-        if self._is_broken(changes, view.at):
+        if is_other or self._is_broken(changes, view.at):
+            view.consumer = self._consumer
             for stream in view.streams:
                 self._begin_anew(view, stream, changes.newest)
             view.at = changes.newest

@@ -22,6 +22,11 @@ class Condition(NamedTuple):
     operator: str = "in"
 
 
+def is_plain(condition: Condition) -> bool:
+    """Whether it is that a column equals one value, which is not NULL."""
+    return condition.operator == "in" and len(condition.values) == 1 and condition.values[0] is not None
+
+
 class Sort(NamedTuple):
     """A column to sort by. `may_be_null` False lets an index be used that has no place for NULL first."""
 

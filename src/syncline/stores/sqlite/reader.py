@@ -14,7 +14,7 @@ from types import TracebackType
 from syncline.errors import StoreError, Unavailable
 from syncline.messages import Key, Relation, Row, Scalar
 from syncline.read.maintain.asked import Asked
-from syncline.stores.paging import Condition, Sort, select_after
+from syncline.stores.paging import Condition, Sort, is_plain, select_after
 from syncline.stores.protocols import Changes, QueryResult
 from syncline.stores.read_definitions import changes_table
 from syncline.stores.sqlite.connection import FORMAT, in_words, open_reader_file, translated
@@ -127,6 +127,9 @@ class SQLiteReader(StoredReader):
         after: Sequence[Scalar] | None = None,
     ) -> list[Row]:
         """Rows that meet all conditions, in this order, from after the one in which the sorted columns have these values."""
+        if after is None and all(is_plain(each) for each in where):  # such as a row by its key, which is asked most
+            sql = _plain_select(table, tuple(columns), tuple(each.column for each in where), tuple(order_by), limit)
+            return self._connection.execute(sql, [each.values[0] for each in where]).fetchall()
         found = select_after(where, order_by, after, limit, quoted=quoted, parameter="?", orders_nulls=False)
         return self._connection.execute(_select(tuple(columns), table) + found.sql, found.values).fetchall()
 
@@ -181,6 +184,16 @@ def _select(columns: tuple[str, ...], table: str) -> str:
 def _identity(path: str) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino
+
+
+@lru_cache(maxsize=1024)
+def _plain_select(
+    table: str, columns: tuple[str, ...], equal: tuple[str, ...], order_by: tuple[Sort, ...], limit: int | None
+) -> str:
+    """The text of a SELECT in which each of some columns has one value: put together once."""
+    where = [Condition(column, ("?",)) for column in equal]
+    found = select_after(where, order_by, None, limit, quoted=quoted, parameter="?", orders_nulls=False)
+    return _select(columns, table) + found.sql
 
 
 def open_reader(path: str, until: float) -> SQLiteReader:
