@@ -98,6 +98,13 @@ def test_what_would_be_script_is_text_and_odd_keys_lead_to_their_rows(visit: Vis
     assert visit.faults == []
 
 
+def test_an_address_that_was_mistyped_still_shows_a_page(visit: Visit) -> None:
+    visit.go("row/order_summary/100%")
+    visit.see("There is no row with this key now.")
+    visit.page.get_by_role("link", name="System").click()
+    visit.see("Feeds")
+
+
 def test_a_view_is_verified_and_rebuilt_and_repair_is_asked_about_first(visit: Visit) -> None:
     visit.go("operations")
     visit.page.get_by_role("button", name="Verify", exact=True).click()

@@ -43,6 +43,11 @@ def test_the_domain_s_no_is_told_with_its_reason(shop: Shop) -> None:
     assert (status, problem["type"], problem["detail"]) == (422, "/problems/rejected", "an order needs at least one line")
 
 
+def test_a_value_that_the_service_s_tables_cannot_hold_is_a_no_as_well(shop: Shop) -> None:
+    answer = shop.http.post("/commands/AddProduct", json={"sku": "x", "title": "X", "price_cents": 2**70})
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/rejected")
+
+
 def test_a_stream_at_another_version_is_a_conflict(shop: Shop) -> None:
     status, problem = place(shop, {**ORDER, "order_id": "c-4"}, Expected_Version="3")
     assert (status, problem["type"], problem["expected"], problem["found"]) == (409, "/problems/conflict", 3, 0)

@@ -134,6 +134,13 @@ def test_a_broken_constraint_is_a_rejection_in_words(bank: PostgresTables, sql: 
         raise outcome
 
 
+@pytest.mark.parametrize("value", ["a\0b", "\ud800"])
+def test_a_value_that_no_column_can_hold_is_a_rejection(bank: PostgresTables, value: str) -> None:
+    assert isinstance(
+        run(bank, lambda tx, _: tx.execute("INSERT INTO entry (words) VALUES (:words)", {"words": value})), Rejected
+    )
+
+
 def test_a_handler_may_go_on_after_a_broken_constraint(bank: PostgresTables, url: str) -> None:
     def insert_or_add(tx: Any, name: str) -> None:
         tx.execute("INSERT INTO entry (words) VALUES ('tried')")

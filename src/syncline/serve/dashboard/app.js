@@ -1,7 +1,7 @@
 // The shell: where one is, light and dark, keys, who asks. Each page is a module of its own, listed here once.
 
 import { follow, json, token } from "./api.js";
-import { Failed, age, html, render, useEffect, useRef, useState } from "./parts.js";
+import { Failed, age, decoded, html, render, useEffect, useRef, useState } from "./parts.js";
 import { System } from "./pages/system.js";
 import { Feed } from "./pages/feed.js";
 import { Row, View } from "./pages/view.js";
@@ -25,7 +25,7 @@ const PAGES = [
   { name: "row", page: Row },
 ];
 
-const place = () => location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+const place = () => location.hash.replace(/^#\/?/, "").split("/").map(decoded);
 
 function App() {
   const [at, setAt] = useState(place());

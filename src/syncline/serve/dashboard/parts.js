@@ -46,6 +46,11 @@ export function age(seconds) {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
+// A part of an address as it was meant; one that was mistyped, as it stands.
+export function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 export const number = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en"));
 export const rate = (value) => (value === null || value === undefined ? "–" : `${Number(value).toLocaleString("en", { maximumFractionDigits: 1 })}/s`);
 
@@ -80,7 +85,7 @@ export function Sure({ title, children, confirm, danger, onYes, onNo }) {
   </dialog>`;
 }
 
-export function Plot({ title, at, lines, unit }) {
+export function Plot({ title, at, lines, unit, least = 1 }) {
   const place = useRef(null);
   useEffect(() => {
     if (at.length < 2 || !place.current || !window.uPlot) return undefined;
@@ -91,7 +96,7 @@ export function Plot({ title, at, lines, unit }) {
     const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid } };
     const plot = new window.uPlot({
       width: place.current.clientWidth, height: 180, legend: { show: lines.length > 1 }, cursor: { y: false },
-      scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 0.001)] } },
+      scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, least)] } },
       axes: [axis, { ...axis, size: 56, values: (_, values) => values.map((value) => `${+value.toFixed(3)}${unit}`) }],
       series: [{}, ...lines.map((line, place_) => ({ label: line.name, stroke: hues[place_ % hues.length], width: 1.5, spanGaps: false }))],
     }, [at, ...lines.map((line) => line.values)], place.current);

@@ -81,7 +81,7 @@ class PostgresTransaction:
             if isinstance(error, psycopg.Error):
                 raise command_error(error, sql) from error
             if isinstance(error, UnicodeEncodeError):
-                raise StoreError(f"a value cannot be stored: {error}; in: {shown_sql(sql)}") from error
+                raise Rejected(f"a value cannot be stored: {error}") from error
             raise
         return cursor
 
@@ -93,7 +93,8 @@ class PostgresTransaction:
 
 
 def command_error(error: psycopg.Error, sql: str = "") -> Rejected | StoreError:
-    """The driver's error of one statement in words: Rejected for a constraint, StoreError for anything else."""
+    """The driver's error of one statement in words: Rejected for a constraint or a value that does not fit, StoreError for the
+    rest."""
     said = " ".join((error.diag.message_primary or str(error)).split())
     table = error.diag.table_name or "the table"
     match error:
@@ -111,6 +112,6 @@ def command_error(error: psycopg.Error, sql: str = "") -> Rejected | StoreError:
             return Rejected(f"it overlaps another row, which {error.diag.constraint_name} forbids ({said})")
         case psycopg.IntegrityError() | errors.RaiseException():
             return Rejected(said)
-        case errors.StringDataRightTruncation() | errors.NumericValueOutOfRange():
+        case psycopg.DataError():
             return Rejected(said)
     return StoreError(f"{said}; in: {shown_sql(sql)}" if sql else said)

@@ -82,7 +82,7 @@ class SQLiteTransaction:
                 self.failure = error
             raise command_error(error, sql) from error
         except (UnicodeEncodeError, OverflowError) as error:
-            raise StoreError(f"a value cannot be stored: {error}; in: {shown_sql(sql)}") from error
+            raise Rejected(f"a value cannot be stored: {error}") from error
 
     @property
     def in_transaction(self) -> bool:

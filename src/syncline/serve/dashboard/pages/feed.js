@@ -22,6 +22,6 @@ export function Feed({ status, at }) {
       ${feed.held_back ? html`<dt>Held back</dt><dd><a href="#/held">${number(feed.held_back)} streams</a></dd>` : null}
       <dt>Read by</dt><dd>${views.map((edge, place) => html`${place ? ", " : ""}<a href=${`#/view/${edge.view}`}>${edge.view}</a>`)}</dd>
     </dl>
-    ${was ? html`<${Plot} title="Staleness, the last 15 minutes" unit=" s" at=${samples.value.at} lines=${[{ name: service, values: was.staleness_s }]} />
+    ${was ? html`<${Plot} title="Staleness, the last 15 minutes" unit=" s" least=${0.1} at=${samples.value.at} lines=${[{ name: service, values: was.staleness_s }]} />
       <${Plot} title="Changes a second" unit="" at=${samples.value.at} lines=${[{ name: service, values: was.rate }]} />` : null}`;
 }

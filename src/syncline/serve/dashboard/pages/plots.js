@@ -11,7 +11,7 @@ export function Plots({ status }) {
     <div class="actions left" role="group" aria-label="Span">${SPANS.map(([value, name]) => html`
       <button aria-pressed=${value === minutes} onClick=${() => setMinutes(value)}>${name}</button>`)}</div>
     <${Asked} of=${samples}>${(found) => html`
-      <${Plot} title="Staleness of feeds" unit=" s" at=${found.at} lines=${lines(found.feeds, "staleness_s")} />
+      <${Plot} title="Staleness of feeds" unit=" s" least=${0.1} at=${found.at} lines=${lines(found.feeds, "staleness_s")} />
       <${Plot} title="Changes of feeds a second" unit="" at=${found.at} lines=${lines(found.feeds, "rate")} />
       <${Plot} title="Lag of feeds" unit="" at=${found.at} lines=${lines(found.feeds, "lag")} />
       <${Plot} title="Changes of views a second" unit="" at=${found.at} lines=${lines(found.views, "rate")} />`}<//>`;

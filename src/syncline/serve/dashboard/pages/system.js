@@ -41,7 +41,7 @@ export function System({ status }) {
 }
 
 function Picture({ status }) {
-  const graph = new dagre.Graph().setGraph({ rankdir: "LR", nodesep: 18, ranksep: 130, marginx: 8, marginy: 8 }).setDefaultEdgeLabel(() => ({}));
+  const graph = new dagre.Graph().setGraph({ rankdir: "LR", nodesep: 18, ranksep: 150, marginx: 8, marginy: 8 }).setDefaultEdgeLabel(() => ({}));
   for (const service of status.services) graph.setNode(`s:${service.name}`, { width: W, height: H, service });
   for (const view of status.views) graph.setNode(`v:${view.read_model}/${view.view}`, { width: W, height: H, view });
   for (const edge of status.edges) {
@@ -51,20 +51,21 @@ function Picture({ status }) {
   dagre.layout(graph);
   const { width, height } = graph.graph();
   const label = `${status.services.length} services, followed into ${status.views.length} views`;
-  return html`<div class="scroll picture" tabindex="0"><svg role="img" aria-label=${label} width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`}>
-    ${graph.edges().map((id) => html`<${Edge} key=${id.v + id.w} edge=${graph.edge(id)} />`)}
+  return html`<div class="scroll picture" tabindex="0"><svg role="group" aria-label=${label} width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`}>
+    ${graph.edges().map((id) => html`<${Edge} key=${id.v + id.w} feed=${graph.edge(id).feed} from=${graph.node(id.v)} to=${graph.node(id.w)} />`)}
     ${graph.nodes().map((id) => html`<${Node} key=${id} node=${graph.node(id)} feeds=${status.feeds} />`)}
   </svg></div>`;
 }
 
-function Edge({ edge }) {
-  const feed = edge.feed;
-  const points = edge.points;
-  const path = points.map((point, place) => `${place ? "L" : "M"}${point.x},${point.y}`).join(" ");
-  const middle = points[Math.floor(points.length / 2)];
+// Leaves and arrives level; what is said of it stands where it leaves, on the side from which it bends away.
+function Edge({ feed, from, to }) {
+  const [left, right] = [from.x + W / 2, to.x - W / 2];
+  const middle = (left + right) / 2;
+  const path = `M${left},${from.y} C${middle},${from.y} ${middle},${to.y} ${right},${to.y}`;
+  const below = to.y < from.y;
   const flow = feed && feed.rate > 0 ? "flow" : "";
   return html`<g class=${`edge ${feed ? tone(feed.state) : "calm"} ${flow}`}><path d=${path} />
-    ${feed ? html`<text x=${middle.x} y=${middle.y - 7} text-anchor="middle">${feed.capture} · ${age(feed.staleness_s)}${feed.lag ? ` · ${number(feed.lag)} behind` : ""}</text>` : null}</g>`;
+    ${feed ? html`<text x=${left + 8} y=${from.y + (below ? 17 : -8)}>${feed.capture} · ${age(feed.staleness_s)}${feed.lag ? ` · ${number(feed.lag)} behind` : ""}</text>` : null}</g>`;
 }
 
 function Node({ node, feeds }) {

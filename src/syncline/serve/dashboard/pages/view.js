@@ -1,7 +1,7 @@
 // A view: what it is, its rows with filters, order and pages, live; and one row with its changes.
 
 import { ask, follow, keyPath } from "../api.js";
-import { Asked, Badge, Failed, Value, age, html, rate, useAsked, useEffect, useState } from "../parts.js";
+import { Asked, Badge, Failed, Value, age, decoded, html, rate, useAsked, useEffect, useState } from "../parts.js";
 
 const OPERATORS = [["eq", "="], ["ne", "≠"], ["gt", ">"], ["gte", "≥"], ["lt", "<"], ["lte", "≤"], ["in", "one of"], ["null", "is NULL"]];
 
@@ -112,17 +112,17 @@ export function Row({ at }) {
     const columns = views.value?.views.find((each) => each.name === name)?.key;
     if (!columns) return undefined;
     const stop = new AbortController();
-    const query = new URLSearchParams(key.split(",").map((part, place) => [columns[place], decodeURIComponent(part)]));
+    const query = new URLSearchParams(key.split(",").map((part, place) => [columns[place], decoded(part)]));
     follow(`views/${encodeURIComponent(name)}/changes?${query}`, () => setTurn((was) => was + 1), stop.signal).catch(() => {});
     return () => stop.abort();
   }, [views.value, name, key]);
-  const shown = key.split(",").map(decodeURIComponent).join(", ");
+  const shown = key.split(",").map(decoded).join(", ");
   return html`<p><a href=${`#/view/${name}`}>← ${name}</a></p><h1>${shown}</h1>
     ${error ? html`<${Failed} error=${error} again=${() => setTurn(turn + 1)} />` : null}
     ${row === undefined ? html`<p class="quiet">Loading…</p>` : row === null ? html`<p class="quiet">There is no row with this key now.</p>` : html`
       <dl class="facts">${Object.entries(row).map(([column, value]) => html`<dt>${column}</dt><dd><${Value} value=${value} /></dd>`)}</dl>
       <p class="quiet">As of <code class="token" title=${token}>${token.slice(0, 18)}…</code></p>`}
-    <p><a class="button" href=${`#/story/${encodeURIComponent(key.split(",").map(decodeURIComponent)[0])}`}>Its story across the services</a></p>
+    <p><a class="button" href=${`#/story/${encodeURIComponent(key.split(",").map(decoded)[0])}`}>Its story across the services</a></p>
     <h2>Changes</h2><${Asked} of=${history}>${(found) => found.changes.length ? html`<ol class="changes">${found.changes.map((change) => html`<li><span class="num">${change.seq}</span> ${change.op}</li>`)}</ol>` : html`<p class="quiet">The change feed holds none any more.</p>`}<//>`;
 }
 
