@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from syncline.errors import InvalidCommand as InvalidCommand
     from syncline.errors import InvalidDefinition as InvalidDefinition
     from syncline.errors import InvalidEvent as InvalidEvent
-    from syncline.errors import InvalidQueryValues as InvalidQueryValues
     from syncline.errors import InvalidToken as InvalidToken
     from syncline.errors import NotFound as NotFound
     from syncline.errors import NotReady as NotReady
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
     from syncline.errors import StaleRead as StaleRead
     from syncline.errors import StoreError as StoreError
     from syncline.errors import SynclineError as SynclineError
-    from syncline.errors import TookTooLong as TookTooLong
     from syncline.errors import Unavailable as Unavailable
-    from syncline.errors import UnknownEvent as UnknownEvent
     from syncline.events import Query as Query
     from syncline.events import QueryItem as QueryItem
     from syncline.messages import Receipt as Receipt
@@ -45,10 +42,16 @@ if TYPE_CHECKING:
     from syncline.rows import Upsert as Upsert
     from syncline.write.event_service import EventService as EventService
     from syncline.write.outbox import Outbox as Outbox
+    from syncline.write.saga import After as After
+    from syncline.write.saga import CommandRejected as CommandRejected
+    from syncline.write.saga import Saga as Saga
+    from syncline.write.saga import Withdraw as Withdraw
     from syncline.write.tables import TableService as TableService
 
 _MODULE_OF = {
+    "After": "write.saga",
     "App": "app",
+    "CommandRejected": "write.saga",
     "CommandReused": "errors",
     "Conflict": "errors",
     "DeadToken": "errors",
@@ -58,7 +61,6 @@ _MODULE_OF = {
     "InvalidCommand": "errors",
     "InvalidDefinition": "errors",
     "InvalidEvent": "errors",
-    "InvalidQueryValues": "errors",
     "InvalidToken": "errors",
     "NamedQuery": "definitions",
     "NotFound": "errors",
@@ -73,18 +75,18 @@ _MODULE_OF = {
     "Rejected": "errors",
     "Relation": "rows",
     "SQLite": "places",
+    "Saga": "write.saga",
     "StaleRead": "errors",
     "StoreError": "errors",
     "SynclineError": "errors",
     "TableService": "write.tables",
     "Token": "messages",
-    "TookTooLong": "errors",
     "Triggers": "places",
     "Unavailable": "errors",
-    "UnknownEvent": "errors",
     "Upsert": "rows",
     "View": "definitions",
     "WAL": "places",
+    "Withdraw": "write.saga",
     "load_config": "config",
     "parse_token": "messages",
 }

@@ -32,6 +32,7 @@ from syncline.read.named_query import query_values
 from syncline.read.reader import QueryAnswer, ReadResult, Wanted, WantedQuery, conditions_of, read_query, read_view
 from syncline.read.sql_file import suggestion
 from syncline.read.verify import VerifyReport
+from syncline.sagas import Sagas
 from syncline.services import FollowedService
 from syncline.settling import settling
 from syncline.stores.roles import dialect_of, read_role
@@ -64,6 +65,7 @@ class App:
             model.name: Follower(model, self._services, self._wakes[model.name]) for model in self.config.read_models
         }
         self._commands = Commands(composed.writing, partial(open_handler, clock=clock), self._wake_relays)
+        self.sagas = Sagas(composed.sagas, self._commands.submit, clock)
 
     def __enter__(self) -> "App":
         return self
@@ -133,24 +135,28 @@ class App:
         return check_config(self.config, self._services)
 
     def run(self, stop: threading.Event, *, on_progress: OnProgress = silent, on_event: OnEvent = silent) -> None:
-        """Follows every service into every read model until `stop` is set. Stands by where another relay runs.
+        """Follows every service into every read model, and runs sagas, until `stop` is set. Stands by where another relay runs.
 
         Raises InvalidDefinition, before anything is changed, for what `check` refuses.
         """
         self._prepare()
         failures: list[BaseException] = []
 
-        def follow(follower: Follower) -> None:
+        def follow(run: Callable[[threading.Event], None]) -> None:
             try:
-                follower.run(stop, on_progress, on_event)
+                run(stop)
             except BaseException as error:
                 failures.append(error)
                 stop.set()
 
-        if not self._followers:
+        runs: list[Callable[[threading.Event], None]] = [
+            partial(each.run, on_progress=on_progress, on_event=on_event) for each in self._followers.values()
+        ]
+        runs += self.sagas.runs(on_event)
+        if not runs:
             raise NotFound('there is nothing to follow: no view is placed in this App; add one: view.on(SQLite("read.db"))')
-        first, *others = self._followers.values()
-        threads = [threading.Thread(target=follow, args=(each,), name=f"relay-{each.model.name}") for each in others]
+        first, *others = runs
+        threads = [threading.Thread(target=follow, args=(each,), name=f"relay-{number}") for number, each in enumerate(others, 2)]
         for thread in threads:
             thread.start()
         follow(first)
@@ -167,13 +173,19 @@ class App:
 
     @contextmanager
     def settling(self) -> Iterator[Callable[[], None]]:
-        """For tests: relays without threads. Gives a function that applies, in the caller's thread, all that is committed now.
+        """For tests: relays and sagas without threads. Gives a function that does, in the caller's thread, all there is to do
+        now: sagas react until nothing is left but deadlines, and what is committed is applied.
 
         Raises Unavailable where a service cannot be followed, or another relay runs.
         """
         self._prepare()
-        with settling(self._followers.values()) as settle:
-            yield settle
+        with settling(self._followers.values()) as settle, self.sagas.settling() as settle_sagas:
+
+            def settle_all() -> None:
+                settle_sagas()
+                settle()
+
+            yield settle_all
 
     def verify(self, view: str | None = None, *, repair: bool = False, on_progress: OnProgress = silent) -> VerifyReport:
         """Compares read models with their services at a common cut; `repair` mends what differs. See `verify_store`."""
@@ -377,7 +389,7 @@ class App:
             prepare_outbox(config)
 
     def _wake_relays(self) -> None:
-        for wake in self._wakes.values():
+        for wake in (*self._wakes.values(), *self.sagas.wakes):
             wake.set()
 
     def _service(self, name: str) -> FollowedService:

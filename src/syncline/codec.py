@@ -99,6 +99,11 @@ class EventCodec:
                     pass  # told below, with the place
         return self._upcast(name, shape, data, stream, position)
 
+    def class_of(self, name: str) -> type | None:
+        """The class of today of events that are stored under a name; None for a name that is not known."""
+        current = self._current.get(name)
+        return None if current is None else self._class(current)
+
     def decode_recorded(self, recorded: Recorded) -> Any:
         return self.decode(recorded.name, recorded.shape, recorded.data, recorded.stream, recorded.position)
 
@@ -148,6 +153,11 @@ class CommandCodec:
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidCommand(kind.__name__, self._faults(command, error)) from error
         return int.from_bytes(blake2b(payload, digest_size=8).digest(), "big", signed=True)
+
+    def text(self, command: object) -> str:
+        """The command as JSON that `parse` reads. Raises InvalidCommand for one that could not be read back."""
+        self.digest(command)
+        return self._encode(command).decode()
 
     def parse(self, name: str, payload: str | bytes) -> Any:
         """The command that JSON spells. Raises NotFound for an unknown name, InvalidCommand with every fault of the payload."""

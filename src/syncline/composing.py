@@ -4,11 +4,12 @@ A part is a definition at a place (`orders.on(SQLite("orders.db"))`) or a whole 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from syncline.codec import EventCodec, classes_of
 from syncline.config import (
     Config,
     ReadModelConfig,
@@ -27,6 +28,7 @@ from syncline.read.view import name_fault
 from syncline.rows import Published
 from syncline.write.event_service import EventService
 from syncline.write.outbox import Outbox
+from syncline.write.saga import CommandRejected, Saga
 from syncline.write.tables import TableService
 
 
@@ -40,13 +42,25 @@ class Writing:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedSagas:
+    """The sagas that are kept in one database. `sources` gives for each class of events the service, how its events are read, and
+    its database; `services` for each command who handles it."""
+
+    database: str
+    sagas: tuple[Saga, ...]
+    sources: Mapping[type, tuple[str, EventCodec, str]]
+    services: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Composition:
-    """All that an App holds: what is followed into which read models, what events become, and who handles commands."""
+    """All that an App holds: what is followed into which read models, what events become, who handles commands, and sagas."""
 
     config: Config
     published: Mapping[str, Published]
     outboxes: Mapping[str, ServiceConfig]
     writing: Mapping[str, Writing]
+    sagas: tuple[PlacedSagas, ...]
 
 
 def compose(parts: Sequence[Placed | Config]) -> Composition:
@@ -58,7 +72,7 @@ def compose(parts: Sequence[Placed | Config]) -> Composition:
         if not isinstance(part, Config | Placed):
             faults.append(Fault("", 0, f"{part!r} is not at a place; write for example {_example(part)}"))
     services = [service for config in configs for service in config.services]
-    services += [_service(part, faults) for part in placed if not isinstance(part.definition, View | NamedQuery)]
+    services += [_service(part, faults) for part in placed if not isinstance(part.definition, View | NamedQuery | Saga)]
     _refuse_repeated("service", [service.name for service in services], faults)
     _refuse_shared_logs(services, faults)
     models = _read_models(configs, placed, services, faults)
@@ -74,20 +88,23 @@ def compose(parts: Sequence[Placed | Config]) -> Composition:
         if isinstance(part.definition, EventService | TableService)
     }
     _refuse_ambiguous(writing, faults)
+    sagas = _sagas(placed, writing, models, faults)
     if faults:
         raise InvalidDefinition(faults)
     http = next((config.http for config in configs if config.http is not None), None)
     config = Config(configs[0].path if configs else "", tuple(services), models, http)
     sources = [part.definition for part in placed if isinstance(part.definition, EventService | Outbox)]
     outboxes = {source.name: by_name[source.name] for source in sources if isinstance(source, Outbox)}
-    return Composition(config, {source.name: source.published for source in sources}, outboxes, writing)
+    return Composition(config, {source.name: source.published for source in sources}, outboxes, writing, sagas)
 
 
 def _service(part: Placed, faults: list[Fault]) -> ServiceConfig:
     definition, capture = part.definition, part.capture
     name = str(getattr(definition, "name", definition))
     if not isinstance(definition, EventService | TableService | Outbox | ForeignService):
-        faults.append(Fault("", 0, f"{definition!r} is neither a service, an outbox, a view nor a query, which can be placed"))
+        faults.append(
+            Fault("", 0, f"{definition!r} is neither a service, an outbox, a saga, a view nor a query, which can be placed")
+        )
     elif message := service_name_fault(name):
         faults.append(Fault("", 0, f"service '{name}': {message}"))
     database = part.store.database
@@ -105,6 +122,56 @@ def _service(part: Placed, faults: list[Fault]) -> ServiceConfig:
     known = "Triggers(), WAL() or Polling()" if isinstance(part.store, PostgreSQL) else "Triggers() or Polling()"
     faults.append(Fault("", 0, f"service '{name}' is placed with {capture!r}; its capture is {known}"))
     return ServiceConfig(name, database, "triggers", tables)
+
+
+def _sagas(
+    placed: Sequence[Placed], writing: Mapping[str, Writing], models: Sequence[ReadModelConfig], faults: list[Fault]
+) -> tuple[PlacedSagas, ...]:
+    """The sagas of each database. What one reads and sends must be of services of the same App."""
+    services = {name: service for service, each in writing.items() for name in each.definition.command_codec.classes}
+    sources: dict[type, list[tuple[str, EventCodec, str]]] = {}
+    for part in placed:
+        if isinstance(part.definition, EventService | Outbox):
+            source = (part.definition.name, part.definition.event_codec, part.store.database)
+            for kind in classes_of(part.definition.events):
+                sources.setdefault(kind, []).append(source)
+    found: dict[str, list[Saga]] = {}
+    for part in placed:
+        if isinstance(part.definition, Saga):
+            faults += _saga_faults(part.definition, sources, services, writing)
+            found.setdefault(part.store.database, []).append(part.definition)
+    _refuse_repeated("saga", [saga.name for sagas in found.values() for saga in sagas], faults)
+    stores = {database_identity(model.database) for model in models}
+    for database in found:
+        if database_identity(database) in stores and not is_postgres(database):
+            faults.append(Fault("", 0, f"'{database}' is a read store; keep sagas in a database of their own"))
+    of_one = {kind: each[0] for kind, each in sources.items()}
+    return tuple(PlacedSagas(database, tuple(sagas), of_one, services) for database, sagas in found.items())
+
+
+def _saga_faults(
+    saga: Saga,
+    sources: Mapping[type, Sequence[tuple[str, EventCodec, str]]],
+    services: Mapping[str, str],
+    writing: Mapping[str, Writing],
+) -> Iterator[Fault]:
+    for kind in saga.event_classes:
+        its = [name for name, _, _ in sources.get(kind, ())]
+        if kind is not CommandRejected and not its:
+            yield Fault(
+                "", 0, f"saga '{saga.name}' reads {kind.__name__}, which is an event of no service or outbox here; place that"
+            )
+        elif len(its) > 1:
+            message = f"saga '{saga.name}' reads {kind.__name__}, which is an event of {' and '.join(its)}"
+            yield Fault("", 0, f"{message}; give each a class of its own")
+    for name, kind in saga.command_codec.classes.items():
+        service = services.get(name)
+        if service is None:
+            yield Fault("", 0, f"saga '{saga.name}' sends {name}, which no service here handles; place the one that does")
+        elif writing[service].definition.command_codec.classes[name] is not kind:
+            yield Fault(
+                "", 0, f"saga '{saga.name}' sends a {name} that is not the class that service '{service}' handles; import that"
+            )
 
 
 def _read_models(

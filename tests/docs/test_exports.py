@@ -22,8 +22,8 @@ def test_every_public_name_can_be_imported(name: str) -> None:
 
 
 def test_a_name_that_is_not_public_is_no_attribute() -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'Saga'"):
-        _ = syncline.Saga
+    with pytest.raises(AttributeError, match="has no attribute 'Projection'"):
+        _ = syncline.Projection
 
 
 def test_type_checkers_see_the_names_that_there_are() -> None:

@@ -37,6 +37,15 @@ class End(NamedTuple):
     at: float
 
 
+class Cause(NamedTuple):
+    """Where an event comes from: when it was stored, the id of the command that decided it, and its metadata as JSON."""
+
+    position: int
+    at: float
+    command_id: str | None
+    metadata: str | None
+
+
 class History(Protocol):
     """One service's event log, never written to but for the name of its history. One thread owns it.
 
@@ -76,6 +85,10 @@ class History(Protocol):
 
     def events(self, after: int, up_to: int) -> list[StoredEvent]:
         """The events with `after < position <= up_to`. Raises StoreError if one is gone."""
+        ...
+
+    def causes(self, after: int, up_to: int) -> list["Cause"]:
+        """Where the events with `after < position <= up_to` come from, in their order."""
         ...
 
     def stream(self, stream: str, since: int, up_to: int) -> list[StoredEvent]:

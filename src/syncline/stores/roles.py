@@ -16,7 +16,9 @@ from syncline.move.feed import Feed
 from syncline.places import is_postgres
 from syncline.rows import Published
 from syncline.stores.event_log import EventLog
+from syncline.stores.history import History
 from syncline.stores.protocols import Reader, ReadStore
+from syncline.stores.saga_store import SagaDatabase
 from syncline.stores.service_tables import TableSetup, TableStore
 
 
@@ -153,6 +155,24 @@ class LogRole(Protocol):
 
     def handled_commands(self, database: str, *, is_log: bool) -> HandledCommands | None:
         """What `status` counts; None where there is no database yet."""
+        ...
+
+    def open_history(self, database: str, *, followed_up_to: int) -> History:
+        """The log of a database as those read it who follow it, made where there is none yet."""
+        ...
+
+    def open_sagas(self, database: str) -> SagaDatabase: ...
+
+    def is_keeping_sagas(self, database: str) -> bool:
+        """Whether there may be sagas in the database, as far as can be told without making anything."""
+        ...
+
+    def sagas_lease(self, database: str) -> "Lease":
+        """The right to run the sagas in the database."""
+        ...
+
+    def are_sagas_running(self, database: str) -> bool:
+        """Whether somebody runs the sagas in the database. Looks without taking."""
         ...
 
     def story_events(self, database: str, ids: Iterable[str], *, newest: int, limit: int) -> list[StoryEvent]:

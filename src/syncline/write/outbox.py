@@ -21,7 +21,7 @@ class Outbox:
     """A service that decides in its own code and tells in events what it did, so that the read side can follow it.
 
     `key` names the field of every event that says what it is about: it is stored in the stream `NAME-VALUE`. `events`,
-    `relations`, `rows`, `renamed` and `upcasts` are those of an EventService.
+    `relations`, `rows`, `renamed` and `upcasts` are those of an EventService; an outbox that only sagas read needs no rows.
 
     Raises InvalidDefinition, with every fault, for what does not fit together.
     """
@@ -29,8 +29,8 @@ class Outbox:
     name: str = field(kw_only=False)
     key: str
     events: Any
-    relations: Mapping[str, Relation]
-    rows: Callable[[Any], Iterable[RowOperation]]
+    relations: Mapping[str, Relation] = field(default_factory=dict)
+    rows: Callable[[Any], Iterable[RowOperation]] | None = None
     renamed: Mapping[str, type] = field(default_factory=dict)
     upcasts: Mapping[str, Sequence[Upcaster]] = field(default_factory=dict)
     _codec: EventCodec = field(init=False, repr=False, compare=False)

@@ -15,15 +15,18 @@ from syncline.stores.postgres.own_tables import NOTICED_SOON, PREPARING_LOCK
 from syncline.stores.roles import Request
 
 KEPT_S = 3600.0
-LEASE_LOCK = {"part": 0x53796E63, "number": 1}
+PART = 0x53796E63
+RELAY, SAGAS = 1, 6
+"""The locks of who relays into a read store, and of who runs the sagas in a database."""
 _SQL = load("control.sql")
 
 
 class PostgresLease:
-    """The right to be the one relay of a read store. It ends with `release`, or with the process."""
+    """The right to be the one relay of a read store, or to run the sagas of a database. It ends with `release`, or with the
+    process."""
 
-    def __init__(self, database: str) -> None:
-        self._database = database
+    def __init__(self, database: str, number: int = RELAY) -> None:
+        self._database, self._lock = database, {"part": PART, "number": number}
         self._connection: Connection | None = None
 
     def acquire(self) -> bool:
@@ -32,7 +35,7 @@ class PostgresLease:
             return True
         connection = connect(self._database, settings=NOTICED_SOON)
         with translated(self._database):
-            found = connection.execute(_SQL["take_lease"], LEASE_LOCK).fetchone()
+            found = connection.execute(_SQL["take_lease"], self._lock).fetchone()
         if found is None or not found[0]:
             connection.close()
             return False
@@ -45,10 +48,10 @@ class PostgresLease:
             self._connection = None
 
 
-def is_leased(database: str) -> bool:
-    """Whether a relay runs for this read store. Looks without taking."""
+def is_leased(database: str, number: int = RELAY) -> bool:
+    """Whether somebody holds the right. Looks without taking."""
     with closing(connect(database)) as connection, translated(database):
-        found = connection.execute(_SQL["is_leased"], LEASE_LOCK).fetchone()
+        found = connection.execute(_SQL["is_leased"], {"part": PART, "number": number}).fetchone()
     return bool(found and found[0])
 
 

@@ -14,12 +14,12 @@ from psycopg import Cursor, errors
 from syncline.errors import SourceChanged, StoreError
 from syncline.messages import Position
 from syncline.read.projection import StoredEvent
-from syncline.stores.history import End, Place, gap, no_log, not_followed_any_more, replaced
+from syncline.stores.history import Cause, End, Place, gap, no_log, not_followed_any_more, replaced
 from syncline.stores.postgres.connection import load, quoted, shown, translated
 from syncline.stores.postgres.log_tables import SQL as LOG_SQL
 from syncline.stores.postgres.log_tables import connect_writer, create_log, has_log
 from syncline.stores.postgres.outbox import sequence_outbox
-from syncline.stores.postgres.texts import all_original, are_ordinary, storable
+from syncline.stores.postgres.texts import all_original, are_ordinary, original, storable
 
 PATIENCE_MS = 50
 """How long a follower waits for whoever is appending: it has other services to follow meanwhile."""
@@ -96,6 +96,11 @@ class PostgresHistory:
     def events(self, after: int, up_to: int) -> list[StoredEvent]:
         with translated(self.database):
             return self._events(after, up_to)
+
+    def causes(self, after: int, up_to: int) -> list[Cause]:
+        with translated(self.database):
+            found = self._run("select_causes", after=after, up_to=up_to).fetchall()
+        return [Cause(position, at, original(command_id), original(metadata)) for position, at, command_id, metadata in found]
 
     def stream(self, stream: str, since: int, up_to: int) -> list[StoredEvent]:
         with translated(self.database):

@@ -55,6 +55,13 @@ SELECT position, stream, name, shape, data
  WHERE position > :after::bigint AND position <= :up_to::bigint
  ORDER BY position
 
+-- select_causes --
+-- Where consecutive events come from.
+SELECT position, at, command_id, metadata
+  FROM syncline.event
+ WHERE position > :after::bigint AND position <= :up_to::bigint
+ ORDER BY position
+
 -- select_stream --
 -- The events of one stream from a position on.
 SELECT position, stream, name, shape, data

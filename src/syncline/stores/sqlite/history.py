@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from syncline.errors import SourceChanged
 from syncline.messages import Position
 from syncline.read.projection import StoredEvent
-from syncline.stores.history import End, Place, gap, no_log, not_followed_any_more, replaced
+from syncline.stores.history import Cause, End, Place, gap, no_log, not_followed_any_more, replaced
 from syncline.stores.sqlite.events import SQLiteEventLog, create_log, has_log
 from syncline.stores.sqlite.reach import Reach, in_write
 from syncline.stores.sqlite.source import READ_TIMEOUT_S, source_errors
@@ -71,6 +71,12 @@ class SQLiteHistory:
         self._reach.refuse_other_file()
         with source_errors(self.path):
             return self._events(after, up_to)
+
+    def causes(self, after: int, up_to: int) -> list[Cause]:
+        self._reach.refuse_other_file()
+        with source_errors(self.path):
+            found = self._reach.connection.execute(SQL["select_causes"], {"after": after, "up_to": up_to})
+            return list(map(Cause._make, found))
 
     def stream(self, stream: str, since: int, up_to: int) -> list[StoredEvent]:
         self._reach.refuse_other_file()

@@ -26,6 +26,13 @@ SELECT position, stream, name, shape, data
  WHERE position > :after AND position <= :up_to
  ORDER BY position
 
+-- select_causes --
+-- Where consecutive events come from.
+SELECT position, at, command_id, metadata
+  FROM syncline_event
+ WHERE position > :after AND position <= :up_to
+ ORDER BY position
+
 -- select_stream --
 -- The events of one stream from a position on.
 SELECT position, stream, name, shape, data
