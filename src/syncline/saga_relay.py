@@ -155,6 +155,11 @@ class SagaRelay:
             self._lively_at = time.monotonic()
         return worked
 
+    def flush(self) -> None:
+        """Stores what nothing waits for."""
+        if not self._work.is_nothing:
+            self._commit()
+
     @property
     def is_settled(self) -> bool:
         """Whether, as far as the last step saw, nothing is left to read or to send. Deadlines to come do not count."""
@@ -171,8 +176,7 @@ class SagaRelay:
             for command, outcome in self._sending.outcomes():
                 if isinstance(outcome, Receipt):
                     self._note(command, "done", None)
-            if not self._work.is_nothing:
-                self._commit()
+            self.flush()
         finally:
             for reading in self._reading:
                 reading.close()

@@ -129,29 +129,22 @@ class Sagas:
         return sorted(found, key=lambda each: -each.changed_at)[:limit]
 
     def history(self, saga: str, key: str) -> tuple[SagaStatus, list[SagaStep]]:
-        """A saga, and what happened to it, by time. Raises NotFound where it was not begun."""
+        """A saga, and what happened to it, events in the order in which they came. Raises NotFound where it was not begun."""
         with self._opened(self._of(saga)) as store:
             stored = self._stored(store, saga, key)
-            steps = [
-                SagaStep(
-                    "event",
-                    each.at,
-                    each.service,
-                    each.name,
-                    from_json(each.data),
-                    "handled" if each.number <= stored.handled else "waiting",
-                )
-                for each in store.inputs(saga, [key]).get(key, [])
-            ]
-            steps += [
-                SagaStep("command", each.at, each.service, each.name, from_json(each.payload), each.state, each.error)
-                for each in store.commands(saga, key)
-            ]
-            steps += [
-                SagaStep("deadline", each.due_at, "", each.name, from_json(each.payload), "to come")
-                for each in store.deadlines(saga, key)
-            ]
-        return _status(stored), sorted(steps, key=lambda step: step.at)
+            events = store.inputs(saga, [key]).get(key, [])
+            commands, deadlines = store.commands(saga, key), store.deadlines(saga, key)
+        steps: list[tuple[int, SagaStep]] = []
+        for each in events:
+            state = "handled" if each.number <= stored.handled else "waiting"
+            steps.append((each.number, SagaStep("event", each.at, each.service, each.name, from_json(each.data), state)))
+        for sent in commands:
+            number = max([each.number for each in events if each.at <= sent.at], default=0)
+            payload = from_json(sent.payload)
+            steps.append((number, SagaStep("command", sent.at, sent.service, sent.name, payload, sent.state, sent.error)))
+        steps.sort(key=lambda step: step[0])  # stable: what an event led to comes after it
+        to_come = [SagaStep("deadline", each.due_at, "", each.name, from_json(each.payload), "to come") for each in deadlines]
+        return _status(stored), [*(step for _, step in steps), *to_come]
 
     def retry(self, saga: str, key: str) -> None:
         """Lets a parked saga go on: what it could not react to, or could not deliver, is tried again.
@@ -189,6 +182,8 @@ class Sagas:
                 raise Unavailable(f"sagas cannot read {'; '.join(complaints)}")
             if not has_stepped:
                 if all(relay.is_settled for relay in relays):
+                    for relay in relays:
+                        relay.flush()
                     break
                 time.sleep(SETTLING_S)  # until what is on its way has an outcome
         return has_worked

@@ -1,11 +1,14 @@
 """A trip of three services: a flight and a hotel are booked, or neither. Small enough to see all that a saga does."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from syncline import After, App, CommandRejected, EventService, Outbox, Rejected, Saga, SQLite, TableService, Withdraw
+from syncline import After, App, CommandRejected, EventService, Outbox, Rejected, Saga, TableService, Withdraw
 from syncline.places import Store
+
+Places: TypeAlias = Callable[[str], Store]
+"""Where the part of a name is kept."""
 
 
 @dataclass(frozen=True)
@@ -198,13 +201,13 @@ travel = Saga(
 )
 
 
-def build(folder: Path, *, sagas: Store | None = None, saga: Saga = travel, **options: Any) -> App:
-    """All of it in a folder."""
+def build(places: Places, *, saga: Saga = travel, flights: EventService = flights, **options: Any) -> App:
+    """All of it, each part at its place."""
     return App(
-        trips.on(SQLite(str(folder / "trips.db"))),
-        hotel.on(SQLite(str(folder / "hotel.db"))),
-        hotel_told.on(SQLite(str(folder / "hotel.db"))),
-        flights.on(SQLite(str(folder / "flights.db"))),
-        saga.on(sagas or SQLite(str(folder / "travel.db"))),
+        trips.on(places("trips")),
+        hotel.on(places("hotel")),
+        hotel_told.on(places("hotel")),
+        flights.on(places("flights")),
+        saga.on(places("travel")),
         **options,
     )

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from syncline.errors import CommandReused, StoreError, Unavailable
-from syncline.stores.service_tables import Done, TableOutcome, TableRequest, Transaction
+from syncline.stores.service_tables import Carried, Done, TableOutcome, TableRequest, Transaction
 
 
 class Known(NamedTuple):
@@ -26,7 +26,9 @@ class Known(NamedTuple):
 
 class HandlerTransaction(Transaction, Protocol):
     """What a handler gets, as who runs it sees it. `failure` is an error of the database itself, which no command is to blame
-    for; `is_undone` says that a statement made the database undo the whole transaction."""
+    for; `is_undone` says that a statement made the database undo the whole transaction. `carried` is the command it is for."""
+
+    carried: Carried | None
 
     @property
     def failure(self) -> Exception | None: ...
@@ -157,6 +159,7 @@ def _carry_out(database: GroupDatabase, request: TableRequest, index: int) -> Ba
     """Runs one command's handler. Returns why it was refused, with everything that it did undone; None if it was not."""
     refusal: BaseException | None = None
     transaction = database.begin_command()
+    transaction.carried = Carried(request.command_id, request.metadata)
     try:
         request.handler(transaction, request.command)
     except BaseException as error:  # of a user's function, whatever it raises: it is this command's alone

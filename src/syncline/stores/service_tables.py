@@ -24,8 +24,17 @@ class Transaction(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """The command that a transaction carries out: its id, and its metadata as JSON; what a handler records carries both."""
+
+    command_id: str
+    metadata: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class TableRequest:
-    """One command for a table service, with the function that carries it out. `is_fresh`: its id was never used before."""
+    """One command for a table service, with the function that carries it out. `is_fresh`: its id was never used before.
+    `metadata` is JSON, beyond the ids."""
 
     command_id: str
     name: str
@@ -33,6 +42,7 @@ class TableRequest:
     command: Any
     handler: Callable[[Transaction, Any], object]
     is_fresh: bool = False
+    metadata: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from syncline.codec import EventCodec, Upcaster, classes_of, fields_of, metadata_text
+from syncline.codec import EventCodec, Upcaster, classes_of, fields_of, from_json, metadata_text
 from syncline.errors import Fault, InvalidDefinition, InvalidEvent
 from syncline.places import Events, Placed, Store
 from syncline.rows import Published, Relation, RowOperation, publish, published_relation
 from syncline.stores.outbox import OutboxEvent, outbox_for
+from syncline.stores.service_tables import Carried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,9 @@ class Outbox:
         """Records one event in the transaction that is open on `connection`. Commits nothing: it is there if the caller commits.
 
         `connection` is a sqlite3 or psycopg connection, a SQLAlchemy Session or Connection, Django's connection, or the `tx` of a
-        table service's handler. Raises InvalidEvent for an event that could not be read back, StoreError when no transaction is
-        open or the log's tables are missing, and what the connection itself raises.
+        table service's handler; through that, the event carries the id and the metadata of the command that is handled. Raises
+        InvalidEvent for an event that could not be read back, StoreError when no transaction is open or the log's tables are
+        missing, and what the connection itself raises.
         """
         self.record_all(
             connection,
@@ -87,6 +89,10 @@ class Outbox:
         """As `record`, for several events that no reader ever sees apart from each other."""
         ids = {"correlation_id": correlation_id, "causation_id": causation_id}
         said = {**(metadata or {}), **{name: value for name, value in ids.items() if value is not None}}
+        carried = getattr(connection, "carried", None)
+        if isinstance(carried, Carried):  # a handler's transaction: what it tells is told of its command
+            command_id = command_id or carried.command_id
+            said = {**(from_json(carried.metadata) if carried.metadata else {}), **said}
         text = metadata_text(said) if said else None
         at = time.time()
         outbox_for(connection).append([self._stored(event, at, command_id, text) for event in events])

@@ -70,7 +70,9 @@ class TableHandler:
     def _table_request(self, request: Request) -> TableRequest:
         kind = type(request.command)
         handler = self._service.handles[kind]
-        return TableRequest(request.command_id, kind.__name__, request.digest, request.command, handler, request.is_fresh)
+        return TableRequest(
+            request.command_id, kind.__name__, request.digest, request.command, handler, request.is_fresh, request.metadata
+        )
 
     def _answer(self, request: Request, outcome: TableOutcome) -> Answer:
         if not isinstance(outcome, Done):

@@ -17,6 +17,7 @@ from syncline.errors import Rejected, StoreError
 from syncline.stores.handler_sql import shown_sql, values_of
 from syncline.stores.postgres.connection import TRANSIENT, Connection
 from syncline.stores.postgres.statement_text import as_driver_takes, refuse_transactions
+from syncline.stores.service_tables import Carried
 
 _COUNTED = ("INSERT", "UPDATE", "DELETE", "MERGE")
 _SETS = re.compile(r"^\s*(RE)?SET\b|\bset_config\s*\(", re.IGNORECASE)
@@ -33,6 +34,7 @@ class PostgresTransaction:
 
     def __init__(self, connection: Connection) -> None:
         self.driver = connection
+        self.carried: Carried | None = None
         self.failure: psycopg.Error | None = None
         self._is_over = False
         self.has_set = False

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from syncline.errors import InvalidDefinition, Rejected, StoreError
 from syncline.stores.handler_sql import not_for_a_handler, shown_sql, values_of
+from syncline.stores.service_tables import Carried
 from syncline.stores.statements import load_statements
 
 SQL = load_statements("syncline.stores.sqlite", "table_commands.sql")
@@ -51,6 +52,7 @@ class SQLiteTransaction:
     def __init__(self, connection: sqlite3.Connection, guard: Guard) -> None:
         self._connection, self._guard = connection, guard
         self._is_over = False
+        self.carried: Carried | None = None
         self.failure: sqlite3.Error | None = None
         self.is_undone = False
 
