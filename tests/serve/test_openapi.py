@@ -1,20 +1,33 @@
 """The OpenAPI document tells what is there, and the service keeps to it: driven by a property-based HTTP tester."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
-from tests.serve.conftest import Shop
+from tests.serve.conftest import Shop, followed, served, shop_in
 from tests.shop.orders import PlaceOrder
 
+from syncline.serve import HttpConfig, Limits
+
 EXAMPLES = int(os.environ.get("SYNCLINE_HTTP_EXAMPLES", "12"))
+LIMITS = Limits(wait_s=0.05, query_s=1.0)
+"""Nobody is as new as `Max-Staleness: 0` asks: such a read waits as long as it may, and `Wait: 64` must not make that longer."""
+ANSWERED_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with followed(shop_in(tmp_path_factory.mktemp("shop"))) as app, served(app, HttpConfig(limits=LIMITS)) as found:
+        yield found
 
 
 def serves(ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case) -> None:
-    """The service does not fail; that it is not as new as asked is an answer."""
+    """The service does not fail, and answers within its limits whatever is asked; that it is not as new as asked is an answer."""
     assert response.status_code < 500 or response.json()["type"] == "/problems/stale-read", response.text
+    assert response.elapsed < ANSWERED_S, f"answered after {response.elapsed:.1f} s"
 
 
 CHECKS = [serves, status_code_conformance, response_schema_conformance]
@@ -27,6 +40,13 @@ def test_the_document_tells_the_columns_commands_and_parameters_that_there_are(s
     assert document["components"]["schemas"]["PlaceOrder"]["required"] == ["order_id", "customer", "lines"]
     names = [each.get("name") for each in document["paths"]["/queries/large_orders"]["get"]["parameters"]]
     assert names[:2] == ["above_cents", "customer"]
+
+
+@pytest.mark.parametrize("path", ["/views/order_summary/nobody", "/views/order_summary", "/queries/large_orders"])
+def test_a_read_ends_within_the_longest_wait_however_long_it_would_wait(shop: Shop, path: str) -> None:
+    answer = shop.http.get(path, headers={"Max-Staleness": "0", "Wait": "64"})
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/stale-read")
+    assert answer.elapsed.total_seconds() < ANSWERED_S
 
 
 def drive(shop: Shop, examples: int) -> int:
