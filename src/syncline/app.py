@@ -304,9 +304,12 @@ class App:
         at_least: Token | Receipt | str | None = None,
         timeout_s: float = 5.0,
         max_staleness_s: float | None = None,
+        limit: int | None = None,
         limit_s: float = 60.0,
     ) -> QueryAnswer:
         """What a named query gives, from one snapshot as new as asked; `limit_s` is how long it may take, waiting aside.
+
+        `limit` asks for fewer rows than the query gives at most.
 
         Raises InvalidQueryValues with every value that does not fit, TookTooLong, and what `rows` raises. No row filter applies.
         """
@@ -314,7 +317,7 @@ class App:
         given = {each: _spelled(value) for each, value in values.items() if value is not None}
         token = as_token(at_least) if at_least is not None else None
         limit_s = asked.query.timeout_s or limit_s
-        wanted = WantedQuery(asked, query_values(asked.query, given), token, timeout_s, max_staleness_s, limit_s)
+        wanted = WantedQuery(asked, query_values(asked.query, given), token, timeout_s, max_staleness_s, limit_s, limit)
         role = read_role(model.database)
         with closing(role.open_reader(model.database)) as reader:
             return read_query(reader, wanted, is_followed=lambda: role.is_leased(model.database))

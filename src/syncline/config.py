@@ -7,10 +7,10 @@ databases are there and hold the tables is found by `App.check`.
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from syncline.errors import Fault, InvalidDefinition
@@ -33,6 +33,14 @@ _SERVICE_KEYS = ("database", "capture", "tables", "every_s", "changed_at", "full
 _READ_MODEL_KEYS = ("database", "views", "queries")
 _SECTIONS = ("service", "read_model", "http")
 _Parsed = TypeVar("_Parsed")
+
+
+class Names(NamedTuple):
+    """The names of what a configuration defines."""
+
+    services: Sequence[str] = ()
+    views: Sequence[str] = ()
+    queries: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +129,18 @@ def schema_fault(model: ReadModelConfig, services: Iterable[str]) -> str | None:
     return None
 
 
-def default_names(path: str | Path) -> tuple[list[str], list[str]]:
-    """Service names and view names that `path` seems to define, for completion: no fault is raised, nothing checked."""
+def default_names(path: str | Path) -> Names:
+    """What `path` seems to define, for completion: no fault is raised, nothing checked."""
     try:
         source = read_toml(Path(path))
-        patterns = [str(source.get(("read_model", name, "views"))) for name in source.names("read_model")]
-        views = {Path(file).stem for pattern in patterns for file in _files(source, pattern)}
-        return source.names("service"), sorted(views)
     except InvalidDefinition:
-        return [], []
+        return Names()
+
+    def of_files(key: str) -> list[str]:
+        patterns = [source.get(("read_model", name, key)) for name in source.names("read_model")]
+        return sorted({Path(file).stem for pattern in patterns if pattern for file in _files(source, str(pattern))})
+
+    return Names(source.names("service"), of_files("views"), of_files("queries"))
 
 
 def _service(source: TomlSource, name: str) -> ServiceConfig:

@@ -107,7 +107,7 @@ def syncline(*args: str) -> Result:
 
 def test_help_names_every_command() -> None:
     text = syncline("--help").stdout
-    for name in ("init", "check", "run", "sync", "status", "read", "token", "verify", "rebuild", "uninstall", "completion"):
+    for name in ("init", "check", "run", "sync", "status", "read", "query", "token", "verify", "rebuild", "uninstall"):
         assert f"\n  {name} " in text
 
 
@@ -134,7 +134,9 @@ def test_the_version_is_printed() -> None:
     assert syncline("--version").stdout.startswith("syncline ")
 
 
-@pytest.mark.parametrize("args", [("bogus",), ("read",), ("status", "--nope"), ("read", "v", "--where", "x"), ()])
+@pytest.mark.parametrize(
+    "args", [("bogus",), ("read",), ("status", "--nope"), ("read", "v", "--where", "x"), ("query", "q", "x"), ()]
+)
 def test_wrong_use_exits_2_and_says_why(args: tuple[str, ...]) -> None:
     result = syncline(*args)
     assert result.exit_code == 2

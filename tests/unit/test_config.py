@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from syncline.config import Config, ServiceConfig, default_names, load_config
+from syncline.config import Config, Names, ServiceConfig, default_names, load_config
 from syncline.errors import InvalidDefinition
 from syncline.toml_lines import find_lines
 
@@ -256,9 +256,12 @@ def test_a_missing_file_and_one_that_is_not_toml_say_so(folder: Path) -> None:
 
 def test_names_for_completion_need_no_valid_configuration(folder: Path) -> None:
     write_view(folder, "other", "")
-    (folder / "syncline.toml").write_text('[service.a]\n[service.b]\n[read_model.x]\nviews = "views/*.sql"\n')
-    assert default_names(folder / "syncline.toml") == (["a", "b"], ["order_board", "other"])
-    assert default_names(folder / "nowhere.toml") == ([], [])
+    text = '[service.a]\n[service.b]\n[read_model.x]\nviews = "views/*.sql"\n'
+    (folder / "syncline.toml").write_text(text)
+    assert default_names(folder / "syncline.toml") == (["a", "b"], ["order_board", "other"], [])
+    (folder / "syncline.toml").write_text(text + 'queries = "views/oth*.sql"\n')
+    assert default_names(folder / "syncline.toml").queries == ["other"]
+    assert default_names(folder / "nowhere.toml") == Names()
 
 
 def test_the_line_of_a_key_is_found_among_strings_arrays_and_comments() -> None:

@@ -25,7 +25,7 @@ from syncline.cli.program import (
 )
 from syncline.cli.program import stopping_on_signals as stopping
 from syncline.cli.progress import ProgressPrinter
-from syncline.cli.questions import read, rebuild, token, verify
+from syncline.cli.questions import query, read, rebuild, token, verify
 from syncline.cli.sending import send
 from syncline.cli.status import has_failed, status, status_text
 
@@ -248,6 +248,7 @@ for _command in (
     sync,
     status,
     read,
+    query,
     send,
     token,
     verify,

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from syncline.errors import InvalidCommand, InvalidDefinition
+from syncline.errors import InvalidCommand, InvalidDefinition, InvalidQueryValues
 from syncline.messages import Token
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -47,7 +47,7 @@ def error_as_json(error: Exception) -> dict[str, Any]:
     shown: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, InvalidDefinition):
         shown["faults"] = as_json(error.faults)
-    if isinstance(error, InvalidCommand):
+    if isinstance(error, InvalidCommand | InvalidQueryValues):
         shown["faults"] = [{"place": place, "message": message} for place, message in error.faults]
     return shown | {name: value for name, value in vars(error).items() if _is_field(name, value)}
 

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from syncline.cli.printing import error_as_json, print_json
-from syncline.errors import InvalidCommand, InvalidDefinition, InvalidToken, SynclineError
+from syncline.errors import InvalidCommand, InvalidDefinition, InvalidQueryValues, InvalidToken, SynclineError
 
 if TYPE_CHECKING:
     from syncline.app import App
-    from syncline.config import Config
+    from syncline.config import Config, Names
 
 DONE, ANSWER_IS_NO, WRONG_USE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+WRONG_USES = (InvalidCommand, InvalidDefinition, InvalidQueryValues, InvalidToken)
+"""The errors that say that something was written wrongly, not that the answer is no."""
 DEFAULT_CONFIG = "syncline.toml"
 
 _CONFIG_KEY = "syncline.config"
@@ -85,7 +87,7 @@ def _status_after(error: BaseException, args: list[str]) -> int:
         return WRONG_USE
     if isinstance(error, SynclineError):
         _print_error(str(error), error, args)
-        return WRONG_USE if isinstance(error, InvalidCommand | InvalidDefinition | InvalidToken) else ANSWER_IS_NO
+        return WRONG_USE if isinstance(error, WRONG_USES) else ANSWER_IS_NO
     raise error
 
 
@@ -178,12 +180,17 @@ def load_app(place: str) -> "App":
 
 def complete_view(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The configured views that begin with what is typed."""
-    return [name for name in _names(context)[1] if name.startswith(incomplete)]
+    return [name for name in _names(context).views if name.startswith(incomplete)]
 
 
 def complete_service(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The configured services that begin with what is typed."""
-    return [name for name in _names(context)[0] if name.startswith(incomplete)]
+    return [name for name in _names(context).services if name.startswith(incomplete)]
+
+
+def complete_query(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The configured queries that begin with what is typed."""
+    return [name for name in _names(context).queries if name.startswith(incomplete)]
 
 
 def complete_command(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -192,14 +199,18 @@ def complete_command(context: click.Context, _: click.Parameter, incomplete: str
     return [name for name in app.command_names if name.startswith(incomplete)] if app is not None else []
 
 
-def _names(context: click.Context) -> tuple[list[str], list[str]]:
-    from syncline.config import default_names
+def _names(context: click.Context) -> "Names":
+    from syncline.config import Names, default_names
 
     app = _named_app(context)
-    if app is not None:
-        views = sorted(view.name for model in app.config.read_models for view in model.views)
-        return [service.name for service in app.config.services], views
-    return default_names(config_path(context))
+    if app is None:
+        return default_names(config_path(context))
+    models = app.config.read_models
+    return Names(
+        [service.name for service in app.config.services],
+        sorted(view.name for model in models for view in model.views),
+        sorted(query.name for model in models for query in model.queries),
+    )
 
 
 def _named_app(context: click.Context) -> "App | None":

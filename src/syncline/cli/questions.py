@@ -1,4 +1,4 @@
-"""The commands that ask about rows: read, token, verify; and rebuild, which mends what verify found."""
+"""The commands that ask about rows: read, query, token, verify; and rebuild, which mends what verify found."""
 
 import csv
 import math
@@ -13,6 +13,7 @@ from syncline.cli.printing import as_age, as_cell, as_table, print_json, stdout_
 from syncline.cli.program import (
     ANSWER_IS_NO,
     DONE,
+    complete_query,
     complete_service,
     complete_view,
     config_option,
@@ -24,7 +25,7 @@ from syncline.messages import parse_token
 
 if TYPE_CHECKING:
     from syncline.config import Config
-    from syncline.read.reader import ReadResult
+    from syncline.read.reader import QueryAnswer, ReadResult
     from syncline.read.verify import Difference
 
 
@@ -40,17 +41,25 @@ def _seconds(_: click.Context, option: click.Parameter, value: float | None) -> 
 read_model_option = click.option("--read-model", metavar="NAME", help="Which read model, when several have it.")
 
 
+at_least_option = click.option("--at-least", metavar="TOKEN", help="Only if at least as new as this token.")
+timeout_option = click.option(
+    "--timeout-s", default=5.0, type=click.FloatRange(min=0), callback=_seconds, help="How long to wait for it (default 5)."
+)
+staleness_option = click.option(
+    "--max-staleness-s", type=click.FloatRange(min=0), callback=_seconds, help="Only if at most this old."
+)
+limit_option = click.option("--limit", type=click.IntRange(min=0), help="At most so many rows.")
+
+
 @click.command()
 @click.argument("view", shell_complete=complete_view)
 @click.argument("key", nargs=-1, metavar="[KEY]...")
 @click.option("--where", "conditions", multiple=True, metavar="COL=VAL", help="Only such rows; or !=, <, <=, >, >=; repeatable.")
-@click.option("--at-least", metavar="TOKEN", help="Only if at least as new as this token.")
-@click.option(
-    "--timeout-s", default=5.0, type=click.FloatRange(min=0), callback=_seconds, help="How long to wait for it (default 5)."
-)
-@click.option("--max-staleness-s", type=click.FloatRange(min=0), callback=_seconds, help="Only if at most this old.")
+@at_least_option
+@timeout_option
+@staleness_option
 @click.option("--order-by", multiple=True, metavar="COL", help="Order by this column, -COL downwards; repeatable.")
-@click.option("--limit", type=click.IntRange(min=0), help="At most so many rows.")
+@limit_option
 @read_model_option
 @config_option
 @json_option
@@ -89,23 +98,48 @@ def read(
             read_model=read_model,
         )
     if as_json:
-        objects = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-        print_json(
-            {
-                "columns": result.columns,
-                "rows": objects,
-                "token": result.token,
-                "staleness_s": result.staleness_s,
-                "exact": result.exact,
-                "notes": result.notes,
-                "marked": result.marked,
-            }
-        )
+        print_json({**_told(result), "marked": result.marked})
     else:
         _print_rows(result)
     if key_values is not None and not result.rows:
         click.echo(f"error: view '{view}' has no row with key {','.join(key_values)}", err=True)
         return ANSWER_IS_NO
+    return DONE
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_query)
+@click.argument("values", nargs=-1, metavar="[PARAM=VALUE]...")
+@at_least_option
+@timeout_option
+@staleness_option
+@limit_option
+@config_option
+@json_option
+def query(
+    name: str,
+    values: tuple[str, ...],
+    at_least: str | None,
+    timeout_s: float,
+    max_staleness_s: float | None,
+    limit: int | None,
+    as_json: bool,
+) -> int:
+    """What the named query NAME gives for these values.
+
+    A parameter that is left out has its default. Exits 1 when the views are not as new as asked, 2 when a value does
+    not fit. The line on stderr says how old the rows may be, and the token they were read at.
+    """
+    given = _parameters(values)
+    token = parse_token(at_least) if at_least is not None else None
+    with opened() as (_, app):
+        answer = app.query(name, given, at_least=token, timeout_s=timeout_s, max_staleness_s=max_staleness_s, limit=limit)
+    if as_json:
+        print_json({**_told(answer), "is_cut_short": answer.is_cut_short})
+    else:
+        _print_rows(answer)
+        if answer.is_cut_short:
+            click.echo("note: there are more rows than were asked for", err=True)
     return DONE
 
 
@@ -183,6 +217,18 @@ def _condition(text: str) -> tuple[str, str] | tuple[str, str, str]:
     return (column, value) if comparison == "=" else (column, comparison, value)
 
 
+def _parameters(texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, is_given, value = text.partition("=")
+        if not is_given or not name:
+            raise click.BadParameter(f"'{text}' is not PARAM=VALUE; write for example city=Oslo", param_hint="PARAM=VALUE")
+        if name in found:
+            raise click.BadParameter(f"'{name}' is given twice", param_hint="PARAM=VALUE")
+        found[name] = value
+    return found
+
+
 def _key_values(config: "Config", name: str, read_model: str | None, given: Sequence[str]) -> Sequence[str]:
     """One text for each column of the view's key. A view that is not configured is for the App to refuse."""
     models = [model for model in config.read_models if read_model in (None, model.name)]
@@ -196,7 +242,19 @@ def _key_values(config: "Config", name: str, read_model: str | None, given: Sequ
     return parts
 
 
-def _print_rows(result: "ReadResult") -> None:
+def _told(result: "ReadResult | QueryAnswer") -> dict[str, object]:
+    """Rows and what is known of them, for programs."""
+    return {
+        "columns": result.columns,
+        "rows": [dict(zip(result.columns, row, strict=True)) for row in result.rows],
+        "token": result.token,
+        "staleness_s": result.staleness_s,
+        "exact": result.exact,
+        "notes": result.notes,
+    }
+
+
+def _print_rows(result: "ReadResult | QueryAnswer") -> None:
     click.echo(as_table(result.columns, result.rows, width=stdout_width()))
     if result.staleness_s is None:
         age = "of unknown age: a service was not read to its end yet"

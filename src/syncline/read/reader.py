@@ -23,6 +23,7 @@ from syncline.rows import stored_value
 from syncline.stores.paging import OPERATORS, Condition, Sort
 
 POLL_S = 0.002
+OWN_COLUMNS = "syncline_"
 HELD_ADVICE = (
     "Mend what makes rows of its events, then `syncline dead-letters retry`; or leave the event out for good: "
     "`syncline dead-letters drop`; or read without a token"
@@ -100,7 +101,10 @@ def conditions_of(where: Iterable[tuple[str, object] | tuple[str, str, object]])
 
 @dataclass(frozen=True, slots=True)
 class WantedQuery:
-    """A named query to be asked: values for its parameters and claims, how new it is to be, how long it may wait and take."""
+    """A named query to be asked: values for its parameters and claims, how new it is to be, how long it may wait and take.
+
+    `limit` is how many rows are wanted, within what the query gives at most.
+    """
 
     asked: Asked
     values: Mapping[str, object]
@@ -108,11 +112,15 @@ class WantedQuery:
     timeout_s: float = 5.0
     max_staleness_s: float | None = None
     limit_s: float = 5.0
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QueryAnswer:
-    """What a named query gives, and what is known of it, as of a ReadResult. Cut short: there are more rows than its limit."""
+    """What a named query gives, and what is known of it, as of a ReadResult. Cut short: there are more rows than its limit.
+
+    Columns of the program's own, which `SELECT *` finds, are left out.
+    """
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
@@ -184,12 +192,14 @@ def read_query(reader: StoreReader, wanted: WantedQuery, *, is_followed: Callabl
                 return late
             services |= live.services
             notes |= dict.fromkeys(live.notes)
-        found = reader.query(asked, wanted.values, asked.query.limit, wanted.limit_s)
+        limit = asked.query.limit if wanted.limit is None else min(wanted.limit, asked.query.limit)
+        found = reader.query(asked, wanted.values, limit, wanted.limit_s)
+        places = [place for place, (name, _) in enumerate(found.columns) if not name.startswith(OWN_COLUMNS)]
         vector = {feed.service: feed.checkpoint for feed in snapshot.feeds if feed.service in services}
         return QueryAnswer(
-            tuple(name for name, _ in found.columns),
-            tuple(type_ for _, type_ in found.columns),
-            found.rows,
+            tuple(found.columns[place][0] for place in places),
+            tuple(found.columns[place][1] for place in places),
+            found.rows if len(places) == len(found.columns) else [tuple(row[place] for place in places) for row in found.rows],
             found.is_cut_short,
             Token({name: at.position for name, at in vector.items() if at.position is not None}),
             staleness(vector, services, time.time()),

@@ -11,7 +11,7 @@ from syncline.serve.caller import OPERATE, READ
 from syncline.serve.problems import Refused
 from syncline.serve.route import Asked, Route
 from syncline.serve.serving import claim_of
-from syncline.serve.shapes import writers
+from syncline.serve.shapes import as_objects
 from syncline.stores.roles import dialect_of
 
 
@@ -71,11 +71,8 @@ def _wanted(asked: Asked, query: AskedQuery, values: dict[str, object]) -> Wante
 
 
 def _shown(answer: QueryAnswer, dialect: str) -> dict[str, object]:
-    """The columns and rows; what `SELECT *` finds of the program's own is left out."""
-    write = writers(answer.types, dialect)
-    shown = [place for place, name in enumerate(answer.columns) if not name.startswith("syncline_")]
-    columns = [{"name": answer.columns[place], "type": answer.types[place]} for place in shown]
-    rows = [{answer.columns[place]: write[place](row[place]) for place in shown} for row in answer.rows]
+    columns = [{"name": name, "type": type_} for name, type_ in zip(answer.columns, answer.types, strict=True)]
+    rows = as_objects(answer.columns, answer.types, answer.rows, dialect)
     return {"columns": columns, "rows": rows, "is_cut_short": answer.is_cut_short}
 
 
