@@ -8,6 +8,7 @@ only if `verify` found no difference.
 import argparse
 import importlib.util
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -130,7 +131,8 @@ def demo(project: Project, options: argparse.Namespace, display: Display) -> Non
     """The whole demo in a folder of its own. Raises DemoFailed; no child is left, however it ends."""
     _make(project, display)
     with ExitStack() as children:
-        run = children.enter_context(_child(project, "run", project.command("run")))
+        # A free port: the one in syncline.toml may be taken by another demo.
+        run = children.enter_context(_child(project, "run", project.command("run", "--listen", "127.0.0.1:0")))
         status = children.enter_context(
             _child(project, "status", project.command("status", "--watch", "--interval-s", "0.5", "--json"))
         )
@@ -168,6 +170,11 @@ def _wait_live(project: Project, run: Child, status: Child, display: Display) ->
 
     display.follow(lambda: Look("loading", status.last_json()), is_live)
     display.say(f"live after {time.monotonic() - began:.1f} s; now the services begin to write\n")
+    if found := re.search(r"dashboard and queries at (\S+)/$", run.log.read_text("utf-8"), re.MULTILINE):
+        display.say(
+            f"Dashboard and API, until the demo ends (`--seconds 600` gives more time): {found[1]}/\n"
+            f"    curl '{found[1]}/queries/late_airlines?min_flights=1000'\n"
+        )
 
 
 def _watch(
@@ -330,7 +337,7 @@ def _how_to_go_on(folder: Path, is_kept: bool, display: Display) -> None:
         "    -- key: origin\n"
         "    SELECT f.origin, COUNT(*) AS flights FROM operations.flights f GROUP BY f.origin\n"
         f"then in {folder}:\n"
-        f"    {command} run\n"
+        f"    {command} run                 (dashboard and API at http://127.0.0.1:8765/)\n"
         f"    {command} read my_view        (in another terminal)\n"
         f"    {sys.executable} {HERE / 'replay.py'} --folder . --service operations --days 10"
     )

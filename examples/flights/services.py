@@ -25,6 +25,8 @@ SERVICES = ("operations", "fleet", "airports", "weather")
 PLACES = {"all": (*SERVICES, READ_STORE), "sources": SERVICES, "read": (READ_STORE,)}
 """Which databases can be on PostgreSQL; the others are SQLite files."""
 
+SQL = ("views", "queries")
+
 # `booked` is made up, for the data has no passengers: their total is the same in every state that really existed.
 OPERATIONS = """
 CREATE TABLE flights (
@@ -118,7 +120,7 @@ class FolderInUse(Exception):
 
 
 def lay_out(folder: Path, slice_: Slice, urls: Mapping[str, str] | None = None) -> dict[str, int]:
-    """Makes `folder` a project for `syncline run`: databases, syncline.toml, views. Returns each relation's rows.
+    """Makes `folder` a project for `syncline run`: databases, syncline.toml, views, queries. Returns each relation's rows.
 
     `urls` leads to an empty PostgreSQL database for each service that is to be there, and for READ_STORE.
     """
@@ -127,13 +129,14 @@ def lay_out(folder: Path, slice_: Slice, urls: Mapping[str, str] | None = None) 
     configuration = folder / "syncline.toml"
     configuration.touch(mode=0o600 if urls else 0o666)  # a URL may hold a password
     configuration.write_text(configured((HERE / "syncline.toml").read_text("utf-8"), urls or {}), "utf-8")
-    shutil.copytree(HERE / "views", folder / "views")
+    for name in SQL:
+        shutil.copytree(HERE / name, folder / name)
     return build(folder, slice_)
 
 
 def refuse_used(folder: Path) -> None:
     """Raises FolderInUse where `lay_out` would."""
-    ours = ("syncline.toml", "views", "logs", "read.db", *(f"{service}.db" for service in SERVICES))
+    ours = ("syncline.toml", *SQL, "logs", "read.db", *(f"{service}.db" for service in SERVICES))
     taken = [name for name in ours if (folder / name).exists()]
     if taken:
         raise FolderInUse(f"{folder} holds {', '.join(taken)} already; choose another folder, or remove it")

@@ -13,9 +13,12 @@ from urllib.parse import urlsplit
 
 from syncline.errors import Fault, InvalidDefinition, StoreError
 from syncline.first_view import as_name, first_view
+from syncline.http_config import DEFAULT_HOST, DEFAULT_PORT
 from syncline.places import is_postgres, postgres_url, postgres_url_fault, without_password
 from syncline.stores.roles import Found, source_role
 from syncline.stores.sqlite.source import open_source
+
+HERE = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
 
 _SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
@@ -157,7 +160,8 @@ def _configuration(services: Sequence[StarterService], folder: Path, read_store:
             f"tables = [{', '.join(map(_toml, names))}]",
             *(f"# not followed: {table}: {' '.join(reason.split())}" for table, reason in service.left_out),
         ]
-    parts += ["", "[read_model.main]", f'database = "sqlite:///{read_store}"', 'views = "views/*.sql"', ""]
+    parts += ["", "[read_model.main]", f'database = "sqlite:///{read_store}"', 'views = "views/*.sql"']
+    parts += ["", "[http]", f'listen = "{HERE}"            # dashboard and queries, for this machine alone', ""]
     return "\n".join(parts)
 
 
@@ -221,4 +225,5 @@ def _next_steps(config_file: Path, view: str) -> list[str]:
         f"  syncline check{at}           what each view costs",
         f"  syncline sync --once{at}     catch up, or `syncline run{at}` to follow",
         f"  syncline read{at} {view}",
+        f"  http://{HERE}/   the same while `syncline run` runs, with the dashboard",
     ]

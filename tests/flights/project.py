@@ -78,7 +78,8 @@ def process(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
 def following(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`syncline run`, from when it is live until it has stopped; it must stop with status 0."""
     log = folder / "run.log"
-    with process(log, "-m", "syncline", "run", "--config", str(folder / "syncline.toml")) as run:
+    listen = ["--listen", "127.0.0.1:0"]
+    with process(log, "-m", "syncline", "run", *listen, "--config", str(folder / "syncline.toml")) as run:
         wait_until(lambda: is_live(folder) or run.poll() is not None)
         assert run.poll() is None, log.read_text()
         yield run

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.flights.project import (
     BOOKED,
@@ -245,6 +246,23 @@ def test_nothing_stays_in_a_service_that_is_no_longer_followed(folder: Path) -> 
     for service in SERVICES:
         syncline(folder, "uninstall", service)
         assert contents(folder, service) == before[service]
+
+
+def test_the_demo_says_where_it_can_be_looked_at_while_it_runs(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLE / "demo.py"), "--days", "4", "--seconds", "60"]
+    environment = {**ENVIRONMENT, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as demo:
+        assert demo.stdout is not None
+        said = next(line for line in demo.stdout if "curl" in line)
+        address = said.split("'")[1]
+        try:
+            answer = httpx.get(address.replace("1000", "1"))
+            page = httpx.get(address.partition("/queries")[0] + "/")
+        finally:
+            demo.send_signal(signal.SIGINT)
+            demo.communicate(timeout=TIMEOUT_S)
+    assert answer.json()["rows"], answer.text
+    assert (page.status_code, page.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
 
 
 def test_the_demo_ends_with_a_proof_and_leaves_no_process_and_no_file(tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ LAY_OUT = (
 )
 CONFIGURED = "import json, sys; from services import configured; print(configured(sys.stdin.read(), json.loads(sys.argv[1])))"
 
+QUERIES = (
+    ("next_departures", "origin=LGA", "after=2013-01-02"),
+    ("plane_history", "tailnum=N14228"),
+    ("late_airlines", "min_flights=100"),
+)
+
 Make = Callable[[str], Path]
 
 
@@ -118,6 +124,17 @@ def test_views_are_exact_wherever_the_databases_are(make: Make, places: str) -> 
     syncline(folder, "sync", "--once")
     assert_exact(folder)
     assert "no difference" in syncline(folder, "verify")
+
+
+def test_the_queries_answer_alike_from_either_kind_of_read_store(make: Make, in_files: Path, tmp_path: Path) -> None:
+    folders = [make("read"), Path(shutil.copytree(in_files, tmp_path / "files"))]
+    for folder in folders:
+        syncline(folder, "sync", "--once")
+    for asked in QUERIES:
+        of_postgres, of_sqlite = (ask(folder, "query", *asked)["rows"] for folder in folders)
+        assert of_postgres == of_sqlite, asked
+        assert of_sqlite, asked
+    assert {name for name, *_ in QUERIES} == {path.stem for path in (EXAMPLE / "queries").glob("*.sql")}
 
 
 def test_on_postgres_views_stay_exact_while_every_service_writes_and_nothing_is_left_by_uninstall(make: Make) -> None:

@@ -74,6 +74,8 @@ def test_init_writes_a_configuration_and_a_view_that_are_accepted_as_they_are(sh
     }
     assert {Path(service.database).name for service in config.services} == set(SHOP)
     assert all(service.capture == "triggers" for service in config.services)
+    assert config.http is not None and (config.http.host, config.http.port) == ("127.0.0.1", 8765)
+    assert any("http://127.0.0.1:8765/" in line for line in started.report)
     [model] = config.read_models
     [view] = model.views
     assert view.name == "orders_overview"
