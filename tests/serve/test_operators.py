@@ -3,10 +3,13 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from tests.serve.conftest import Shop
+from tests.serve.conftest import Shop, served, shop_in
 from tests.shop.orders import CancelOrder, PlaceOrder
+
+from syncline import SQLite, View
 
 WAIT_S = 20.0
 
@@ -29,6 +32,16 @@ def test_the_status_tells_feeds_views_and_what_leads_where(shop: Shop) -> None:
         (service, "order_summary") for service in ("orders", "payments", "catalog")
     }
     assert "running" in found["relay"]
+
+
+def test_a_view_that_reads_a_view_hangs_on_it(tmp_path: Path) -> None:
+    by_customer = View("by_customer", "customer", "SELECT s.customer, COUNT(*) AS n FROM order_summary s GROUP BY s.customer")
+    with shop_in(tmp_path, by_customer.on(SQLite(str(tmp_path / "read.db")))) as app, served(app) as shop:
+        edges = shop.http.get("/status").json()["edges"]
+    assert [edge for edge in edges if edge["view"] == "by_customer"] == [
+        {"service": None, "parent": "order_summary", "read_model": "read", "view": "by_customer"}
+    ]
+    assert {edge["service"] for edge in edges if edge["view"] == "order_summary"} == {"orders", "payments", "catalog"}
 
 
 def test_the_status_comes_again_and_again(shop: Shop) -> None:
@@ -70,6 +83,19 @@ def test_the_changes_of_a_row_are_told_newest_first(shop: Shop) -> None:
     found = shop.http.get("/views/order_summary/history?key=t-4").json()["changes"]
     assert [change["op"] for change in found] == ["upsert", "upsert"]
     assert found[0]["seq"] > found[1]["seq"]
+
+
+def test_a_change_that_comes_while_somebody_looks_has_a_time(shop: Shop) -> None:
+    shop.http.get("/status")
+    began = time.time()
+    shop.app.read("order_summary", "t-5", at_least=shop.app.send(PlaceOrder("t-5", "Ada", {"tea": 1})))
+
+    def change() -> dict[str, float]:
+        (found,) = shop.http.get("/views/order_summary/history?key=t-5").json()["changes"]
+        return dict(found)
+
+    until(lambda: change()["at"] is not None)
+    assert began <= change()["at"] <= time.time()
 
 
 @pytest.mark.parametrize("body", [{"kind": "rebuild", "view": "order_summary"}, {"kind": "verify", "view": None, "repair": True}])

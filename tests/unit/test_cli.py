@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from syncline.cli import main
 from syncline.cli.printing import as_age, as_table
 from syncline.cli.progress import ProgressPrinter
 from syncline.cli.questions import read
+from syncline.cli.status import status_text
 from syncline.errors import (
     DeadToken,
     Fault,
@@ -332,11 +335,10 @@ def test_a_watched_status_without_a_terminal_prints_what_changes_until_ctrl_c(ap
     app.answer("status", *(Status((feed,), (VIEW,), "running") for feed in (behind, behind, FEED)), KeyboardInterrupt())
     result = syncline("status", "--watch", "--interval-s", "0.05")
     assert result.exit_code == 0
-    assert [line.split("  ")[1] for line in result.stdout.splitlines()] == [
-        "shop orders: catching up at 5, 2 behind",
-        "shop order_board: live, 3 rows",
-        "shop orders: live at 7",
-    ]
+    said = [line.split("  ")[1] for line in result.stdout.splitlines()]
+    assert said[:2] == ["shop orders: catching up at 5, 2 behind", "shop order_board: live, 3 rows"]
+    assert re.fullmatch(r"shop orders: live at 7; \d+\.\d/s", said[2])
+    assert len(said) == 3
 
 
 def test_a_watched_status_as_json_is_one_object_a_line(app: StandIn) -> None:
@@ -344,6 +346,14 @@ def test_a_watched_status_as_json_is_one_object_a_line(app: StandIn) -> None:
     app.answer("status", now, now, KeyboardInterrupt())
     lines = syncline("status", "--watch", "--json", "--interval-s", "0.05").stdout.splitlines()
     assert [json.loads(line)["relay"] for line in lines] == ["running", "running"]
+    assert [json.loads(line)["feeds"][0]["rate"] for line in lines] == [None, 0.0]
+
+
+def test_a_status_with_rates_has_a_column_for_them() -> None:
+    text = status_text(Status((replace(FEED, rate=1500.0),), (replace(VIEW, rate=0.5),), "running"))
+    assert text.splitlines()[2].split() == ["read", "model", "service", "capture", "state", "position", "lag", "changes", "age"]
+    assert " 1,500/s  0.250 s old" in text
+    assert " 0.5/s " in text
 
 
 def test_verify_exits_1_on_drift_and_names_each_difference(app: StandIn) -> None:

@@ -103,6 +103,11 @@ def as_age(staleness_s: float | None) -> str:
     return f"{staleness_s:.3f} s old" if staleness_s < 1 else f"{staleness_s:.1f} s old"
 
 
+def as_rate(per_s: float) -> str:
+    """How often something happens, for people."""
+    return f"{per_s:,.1f}/s" if per_s < 100 else f"{per_s:,.0f}/s"
+
+
 def stdout_width() -> int | None:
     """The terminal's width; None when stdout is none, so that nothing is folded for programs."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

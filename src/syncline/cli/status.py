@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from syncline.cli.printing import as_age, as_table, print_json
+from syncline.cli.printing import as_age, as_rate, as_table, print_json
 from syncline.cli.program import ANSWER_IS_NO, DONE, config_option, json_option, opened
 
 if TYPE_CHECKING:
     from syncline.app import App
     from syncline.move.freshness import FeedStatus, Status, ViewStatus
+    from syncline.observed import Observed
 
 _COLOURS = {"failed": "red", "stopped": "red", "loading": "yellow", "building": "yellow", "waiting": "yellow"}
 
@@ -29,7 +30,8 @@ def status(watch: bool, interval_s: float, as_json: bool) -> int:
     The lag is how much the source has that is not applied: events (capture "events"), marks ("triggers" on SQLite), transactions
     of the whole server ("triggers" on PostgreSQL) or bytes of its log ("wal"); of a polled service it is not known.
 
-    Exits 1 when a feed or view has failed. With --watch --json each line is one status.
+    Exits 1 when a feed or view has failed. --watch also tells how many changes a second there are; with --json each of its
+    lines is one status.
     """
     with opened() as (_, app):
         if watch:
@@ -48,16 +50,38 @@ def has_failed(now: "Status") -> bool:
 
 
 def status_text(now: "Status") -> str:
-    """Feeds, views and services with commands as tables, coloured by state; a terminal that has no colours gets none."""
+    """Feeds, views and services with commands as tables, coloured by state; a terminal that has no colours gets none.
+
+    Rates have a column where one is known: one look alone knows none.
+    """
+    is_rated = any(rate is not None for rate in (*(each.rate for each in now.feeds), *(each.rate for each in now.views)))
+    rates = ("changes",) if is_rated else ()
     feeds = [
-        (*_feed_place(each), each.state, each.position, each.lag, _age(each.staleness_s), _feed_note(each)) for each in now.feeds
+        (
+            *_feed_place(each),
+            each.state,
+            each.position,
+            each.lag,
+            *_rate(each.rate, is_rated),
+            _age(each.staleness_s),
+            _feed_note(each),
+        )
+        for each in now.feeds
     ]
     views = [
-        (*_view_place(each), each.state, each.rows, each.generation, _age(each.staleness_s), _view_note(each))
+        (
+            *_view_place(each),
+            each.state,
+            each.rows,
+            each.generation,
+            *_rate(each.rate, is_rated),
+            _age(each.staleness_s),
+            _view_note(each),
+        )
         for each in now.views
     ]
-    feed_columns = ("read model", "service", "capture", "state", "position", "lag", "age", "")
-    view_columns = ("read model", "view", "state", "rows", "generation", "age", "")
+    feed_columns = ("read model", "service", "capture", "state", "position", "lag", *rates, "age", "")
+    view_columns = ("read model", "view", "state", "rows", "generation", *rates, "age", "")
     writing = [
         (each.service, each.kind, each.commands, each.events, _time(each.newest_at), each.error or "") for each in now.writing
     ]
@@ -103,6 +127,11 @@ def _age(staleness_s: float | None) -> str:
     return "" if staleness_s is None else as_age(staleness_s)
 
 
+def _rate(rate: float | None, is_rated: bool) -> tuple[str, ...]:
+    """The cell of a rate, where rates have a column."""
+    return (("-" if rate is None else as_rate(rate)),) if is_rated else ()
+
+
 def _coloured(columns: Sequence[str], rows: Sequence[Sequence[object]], states: Sequence[str]) -> list[str]:
     if not rows:
         return []
@@ -115,40 +144,44 @@ def _coloured(columns: Sequence[str], rows: Sequence[Sequence[object]], states: 
 
 def _watch(app: "App", interval_s: float, as_json: bool) -> int:
     """Looks again and again; Ctrl-C is how it is meant to end."""
+    from syncline.observed import Observed
+
+    observed = Observed(app)
     try:
         if as_json:
             while True:
-                print_json(app.status(), compact=True)
+                print_json(observed.look(with_counts=True), compact=True)
                 time.sleep(interval_s)
         if sys.stdout.isatty():
-            _redraw(app, interval_s)
+            _redraw(observed, interval_s)
         else:
-            _print_changes(app, interval_s)
+            _print_changes(observed, interval_s)
     except KeyboardInterrupt:
         return DONE
 
 
-def _redraw(app: "App", interval_s: float) -> NoReturn:
+def _redraw(observed: "Observed", interval_s: float) -> NoReturn:
     from rich.live import Live
     from rich.text import Text
 
     with Live(auto_refresh=False, screen=True) as live:
         while True:
-            live.update(Text.from_ansi(status_text(app.status())), refresh=True)
+            live.update(Text.from_ansi(status_text(observed.look(with_counts=True))), refresh=True)
             time.sleep(interval_s)
 
 
-def _print_changes(app: "App", interval_s: float) -> NoReturn:
+def _print_changes(observed: "Observed", interval_s: float) -> NoReturn:
     """A line for each feed and view at first, then for each whose state, position or note has changed."""
     shown: dict[tuple[str, ...], str] = {}
     while True:
-        now = app.status()
-        lines = {_feed_place(feed): _feed_line(feed) for feed in now.feeds}
-        lines |= {_view_place(view): _view_line(view) for view in now.views}
-        for place, line in lines.items():
+        now = observed.look(with_counts=True)
+        lines = {_feed_place(feed): (_feed_line(feed), feed.rate) for feed in now.feeds}
+        lines |= {_view_place(view): (_view_line(view), view.rate) for view in now.views}
+        for place, (line, rate) in lines.items():
             if shown.get(place) != line:
-                click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}")
-        shown = lines
+                per_s = f"; {as_rate(rate)}" if rate else ""
+                click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}{per_s}")
+        shown = {place: line for place, (line, _) in lines.items()}
         time.sleep(interval_s)
 
 

@@ -25,7 +25,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class FeedStatus:
-    """One feed of one read model, as `status` shows it. `held_back` counts streams, the first of them so since `held_since`."""
+    """One feed of one read model, as `status` shows it. `held_back` counts streams, the first of them so since `held_since`.
+
+    `rate` is by what its position rises in a second, lately; None for a look that knows none before it.
+    """
 
     read_model: str
     service: str
@@ -41,6 +44,7 @@ class FeedStatus:
     loading: Mapping[str, str] = field(default_factory=dict)
     held_back: int = 0
     held_since: float | None = None
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class WritingStatus:
 
 @dataclass(frozen=True, slots=True)
 class ViewStatus:
-    """One view of one read model, as `status` shows it."""
+    """One view of one read model, as `status` shows it. `rate`: how many of its rows change in a second, as of a feed."""
 
     read_model: str
     view: str
@@ -71,6 +75,7 @@ class ViewStatus:
     activity: str
     error: str | None
     staleness_s: float | None
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

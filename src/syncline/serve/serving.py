@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 
 from starlette.concurrency import run_in_threadpool
 
@@ -10,17 +11,21 @@ from syncline.app import App
 from syncline.config import ReadModelConfig, services_mentioned
 from syncline.errors import NotFound
 from syncline.http_config import HttpConfig
+from syncline.observed import Observed
 from syncline.read.maintain.asked import Asked
+from syncline.read.maintain.dialects import DIALECTS
+from syncline.read.maintain.parse import names_read
 from syncline.read.sql_file import suggestion
+from syncline.read.view import View
 from syncline.serve.auth import checking, load_tokens
 from syncline.serve.caller import ROLES, Authenticate, Caller
 from syncline.serve.live import Live
 from syncline.serve.metrics import Metrics
-from syncline.serve.observed import Observed
 from syncline.serve.operations import Operations
 from syncline.serve.problems import Refused
 from syncline.serve.rates import Rates
 from syncline.serve.reading import Reads
+from syncline.stores.roles import dialect_of
 
 ANYONE = Caller("anyone", frozenset(ROLES))
 """Who asks where nobody has to say who they are: only this machine is answered then."""
@@ -94,13 +99,18 @@ class Serving:
         """Who tells the changes of a read model's views."""
         return self._live[model.database]
 
-    def edges(self) -> list[dict[str, str]]:
-        """Which service each view reads, by what the text of its query mentions."""
+    @cached_property
+    def edges(self) -> list[dict[str, str | None]]:
+        """What each view reads, by the text of its query: a `service`, or a view of the same read model as its `parent`."""
+        config = self.app.config
         return [
-            {"service": service, "read_model": model.name, "view": view.name}
-            for model in self.app.config.read_models
+            {"service": service, "parent": parent, "read_model": model.name, "view": view.name}
+            for model in config.read_models
             for view in model.views
-            for service in services_mentioned([view], self.app.config.services)
+            for service, parent in (
+                *((service, None) for service in services_mentioned([view], config.services)),
+                *((None, parent) for parent in _parents(view, model)),
+            )
         ]
 
     @property
@@ -126,6 +136,12 @@ class Serving:
     def filter_of(self, view: str, caller: Caller) -> list[tuple[str, object]]:
         """The columns of a view, with the value that each must have in a row that this caller may see."""
         return [(column, claim_of(caller, claim, view)) for column, claim in self.config.filters.get(view, {}).items()]
+
+
+def _parents(view: View, model: ReadModelConfig) -> list[str]:
+    """The views that a view reads."""
+    read = names_read(view.sql, DIALECTS[dialect_of(model.database)])
+    return [each.name for each in model.views if each.name in read and each.name != view.name]
 
 
 def claim_of(caller: Caller, claim: str, what: str) -> object:

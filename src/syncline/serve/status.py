@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 from starlette.responses import Response
 
 from syncline.codec import to_json
+from syncline.observed import Observed
 from syncline.serve.answers import json_response
 from syncline.serve.caller import OPERATE
 from syncline.serve.event_stream import EventSource
-from syncline.serve.observed import Observed
 from syncline.serve.problems import Refused
 from syncline.serve.route import Asked, Route
 from syncline.serve.serving import Serving
@@ -51,16 +51,12 @@ async def _now(serving: Serving) -> dict[str, object]:
     observed = await _observed(serving)
     look = observed.newest
     assert look is not None
-    config, rates = serving.app.config, observed.rates()
+    config = serving.app.config
     return {
         "at": look.at,
         "relay": look.status.relay,
-        "feeds": [
-            {**dataclasses.asdict(feed), "rate": rates.get(f"{feed.read_model}/{feed.service}")} for feed in look.status.feeds
-        ],
-        "views": [
-            {**dataclasses.asdict(view), "rate": rates.get(f"{view.read_model}/{view.view}")} for view in look.status.views
-        ],
+        "feeds": [dataclasses.asdict(feed) for feed in look.status.feeds],
+        "views": [dataclasses.asdict(view) for view in look.status.views],
         "writing": [dataclasses.asdict(each) for each in look.status.writing],
         "services": [
             {
@@ -73,7 +69,7 @@ async def _now(serving: Serving) -> dict[str, object]:
             for service in config.services
         ],
         "read_models": [{"name": model.name, "database": dialect_of(model.database)} for model in config.read_models],
-        "edges": serving.edges(),
+        "edges": serving.edges,
     }
 
 

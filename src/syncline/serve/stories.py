@@ -52,7 +52,10 @@ def _entry(told: Told) -> dict[str, object]:
 
 
 async def _history(asked: Asked) -> Response:
-    """The changes of one row that the view's change feed still holds, newest first; only of a row that the caller may see."""
+    """The changes of one row that the view's change feed still holds, newest first; only of a row that the caller may see.
+
+    A change feed tells no times: `at` is when it was first seen to be there, while somebody looks at the status.
+    """
     request, serving = asked.request, asked.serving
     name = request.path_params["view"]
     model = serving.model_of(name)
@@ -69,7 +72,8 @@ async def _history(asked: Asked) -> Response:
             if definition is None or len(definition.view.key) != len(key):
                 return None
             found = reader.changes_of(name, definition.view.key, tuple(key), MOST_CHANGES)
-            return [{"seq": seq, "op": op} for seq, op in found]
+            of_view = f"{model.name}/{name}"
+            return [{"seq": seq, "op": op, "at": serving.observed.seen_at(of_view, seq)} for seq, op in found]
 
     if mine:  # a row that is not the caller's is as if it were not there
         row = await serving.reads_of(model).read(wanted_of(asked, name, key))
