@@ -9,10 +9,12 @@ from tests.browser.conftest import SCRIPT, Visit
 from tests.serve.conftest import Shop, followed, served, shop_in
 from tests.shop.orders import CancelOrder, PlaceOrder
 
+from syncline import SQLite, View
 from syncline.serve import HttpConfig
 
 PAGES = {
     "system": "order_summary",
+    "views": "large_orders",
     "plots": "Staleness of feeds",
     "queries": "large_orders",
     "story/o-05": "OrderCancelled",
@@ -23,6 +25,15 @@ PAGES = {
     "view/order_summary": "Add a filter",
     "row/order_summary/o-05": "cancelled",
 }
+DARK_LINE = [0xA3, 0xA6, 0xFF]
+"""The colour of a plot's third line, which is drawn over the others, in the dark scheme, as style.css has it."""
+HAS_COLOUR = """(wanted) => {
+    const canvas = document.querySelector(".uplot canvas");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const isNear = (at) => data[at + 3] > 99 && wanted.every((each, part) => Math.abs(data[at + part] - each) < 8);
+    return Array.from({ length: data.length / 4 }, (_, place) => 4 * place).some(isNear);
+}"""
+
 SHOTS = os.environ.get("SYNCLINE_SCREENSHOTS")
 
 
@@ -45,6 +56,27 @@ def test_the_picture_leads_to_what_it_shows(visit: Visit) -> None:
     visit.page.get_by_role("link", name="order_summary").first.click()
     visit.see("Made of")
     assert visit.faults == []
+
+
+def test_a_view_that_reads_a_view_hangs_on_it_in_the_picture(visit: Visit, tmp_path: Path) -> None:
+    by_customer = View("by_customer", "customer", "SELECT s.customer, COUNT(*) AS n FROM order_summary s GROUP BY s.customer")
+    with followed(shop_in(tmp_path, by_customer.on(SQLite(str(tmp_path / "read.db"))))) as app, served(app) as other:
+        visit.page.goto(other.url)
+        visit.see("by_customer")
+        expect(visit.page.locator(".picture .edge")).to_have_count(4)
+        boxes = [
+            visit.page.get_by_role("link", name=f"view {name}, live").bounding_box() for name in ("order_summary", "by_customer")
+        ]
+    assert boxes[0] is not None and boxes[1] is not None
+    assert boxes[0]["x"] + boxes[0]["width"] < boxes[1]["x"]
+
+
+@pytest.mark.parametrize("visit", [(360, "light")], indirect=True)
+def test_the_picture_fits_a_phone(visit: Visit) -> None:
+    visit.go("system")
+    visit.see("Feeds")
+    width = visit.page.locator(".picture").evaluate("(box) => [box.scrollWidth, box.clientWidth]")
+    assert width[0] <= width[1]
 
 
 def test_rows_are_filtered_sorted_and_turned_page_by_page(visit: Visit) -> None:
@@ -109,6 +141,8 @@ def test_a_view_is_verified_and_rebuilt_and_repair_is_asked_about_first(visit: V
     visit.go("operations")
     visit.page.get_by_role("button", name="Verify", exact=True).click()
     visit.see("No difference")
+    expect(visit.page.locator("progress").first).to_be_visible()
+    expect(visit.page.locator("progress:not([value])")).to_have_count(0)  # of an empty table too
     visit.page.get_by_role("button", name="Verify and repair…").click()
     visit.page.get_by_role("button", name="Leave it").click()
     expect(visit.page.get_by_text("with repair")).to_have_count(0)
@@ -184,6 +218,57 @@ def test_who_is_not_known_is_asked_for_a_token_which_is_forgotten_with_the_tab(v
         assert page.context.cookies() == []
         page.get_by_role("button", name="forget token").click()
         page.get_by_role("heading", name="Who is asking?").wait_for()
+
+
+def test_a_reader_is_shown_the_views_and_nothing_that_it_may_not_see(visit: Visit, tmp_path: Path) -> None:
+    callers = {"reader": "a token to read with", "writer": "a token to write with"}
+    text = "".join(f'[[token]]\nname = "{name}"\nsecret = "{token}"\nroles = ["{name[:4]}"]\n' for name, token in callers.items())
+    (tmp_path / "tokens.toml").write_text(text.replace('"writ"', '"write"'))
+    page = visit.page
+    with followed(shop_in(tmp_path)) as app, served(app, HttpConfig(tokens=str(tmp_path / "tokens.toml"))) as guarded:
+        app.read("order_summary", "r-1", at_least=app.send(PlaceOrder("r-1", "Ada", {"tea": 1})))
+        page.goto(guarded.url)
+        page.get_by_label("Token").fill(callers["reader"])
+        visit.faults.clear()  # that nobody was known yet
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_role("navigation").get_by_role("link")).to_have_text(["Views", "Queries", "API"])
+        row = page.get_by_role("row", name="order_summary")
+        expect(row).to_contain_text("live")
+        expect(row).to_contain_text(" ms")
+        page.get_by_role("link", name="order_summary").click()
+        page.get_by_role("link", name="r-1").click()
+        visit.see("placed")
+        expect(page.get_by_role("link", name="Its story across the services")).to_have_count(0)
+        page.goto(f"{guarded.url}/#/system")
+        visit.see("This page takes the role operate, and reader has: read.")
+        page.get_by_role("main").get_by_role("link", name="Views").click()
+        visit.see("large_orders")
+        own = [fault for fault in visit.faults if not fault.startswith(guarded.url)]
+        assert own == []
+        page.get_by_role("button", name="forget token").click()
+        page.get_by_label("Token").fill(callers["writer"])
+        page.get_by_role("button", name="Go on").click()
+        visit.see("Nothing to look at")
+
+
+def test_a_plot_goes_on_where_one_points_at_it_and_has_the_colours_of_the_scheme(visit: Visit) -> None:
+    visit.go("plots")
+    plot = visit.page.locator(".uplot").first
+    plot.evaluate("(box) => { box.dataset.seen = 'yes'; }")
+    box = plot.locator(".u-over").bounding_box()
+    assert box is not None
+    visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    pointed = plot.locator(".u-value").first
+    expect(pointed).to_contain_text(":")
+    before = pointed.inner_text()
+    expect(pointed).not_to_have_text(before, timeout=20_000)  # there is more to see, and it is still told
+    expect(pointed).to_contain_text(":")
+    assert plot.get_attribute("data-seen") == "yes"
+    assert not visit.page.evaluate(HAS_COLOUR, DARK_LINE)
+    visit.page.get_by_role("button", name="Dark").click()
+    expect(visit.page.locator(".uplot[data-seen]")).to_have_count(0)
+    visit.page.wait_for_function(HAS_COLOUR, arg=DARK_LINE, timeout=10_000)
+    assert visit.faults == []
 
 
 @pytest.mark.long

@@ -20,7 +20,17 @@ export function useAsked(path, deps = []) {
     );
     return () => stop.abort();
   }, [path, turn, ...deps]);
-  return { ...state, again: () => again(turn + 1) };
+  return { ...state, again: () => again((was) => was + 1) };
+}
+
+export function useWidth() {
+  const [width, set] = useState(innerWidth);
+  useEffect(() => {
+    const resized = () => set(innerWidth);
+    addEventListener("resize", resized);
+    return () => removeEventListener("resize", resized);
+  }, []);
+  return width;
 }
 
 export function Asked({ of, children }) {
@@ -60,10 +70,13 @@ export function When({ at }) {
   return html`<time dateTime=${date.toISOString()} title=${date.toISOString()}>${date.toLocaleString()}</time>`;
 }
 
+const SHORT = 24; // letters that stay in one line
+
 export function Value({ value }) {
   if (value === null) return html`<span class="null">NULL</span>`;
   if (typeof value === "object") return html`<code>${JSON.stringify(value)}</code>`;
-  return html`<span class=${typeof value === "number" ? "num" : ""}>${String(value)}</span>`;
+  const text = String(value);
+  return html`<span class=${typeof value === "number" ? "num" : text.length <= SHORT ? "short" : ""}>${text}</span>`;
 }
 
 export function Table({ columns, rows, empty }) {
@@ -85,25 +98,55 @@ export function Sure({ title, children, confirm, danger, onYes, onNo }) {
   </dialog>`;
 }
 
+// Positions of services, as a token holds them: what rows were read at. A token of another make is shown as it is.
+export function Vector({ token }) {
+  if (!token) return html`<span class="quiet">–</span>`;
+  return html`<code class="token" title=${token}>${positions(token) || `${token.slice(0, 18)}…`}</code>`;
+}
+
+function positions(token) {
+  try {
+    const [mark, body] = token.split(".");
+    const vector = JSON.parse(atob(body.replaceAll("-", "+").replaceAll("_", "/")).slice(4)); // after its checksum
+    return mark === "sl1" ? Object.entries(vector).map(([service, [, at]]) => `${service} ${number(at)}`).join(", ") : null;
+  } catch { return null; }
+}
+
+const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400];
+
+// Drawn once, then given what is new: so what one points at stays. Drawn anew for other lines, and other colours.
 export function Plot({ title, at, lines, unit, least = 1 }) {
   const place = useRef(null);
+  const plot = useRef(null);
+  const [theme, setTheme] = useState(0);
+  const isThere = at.length > 1;
+  const data = [at, ...lines.map((line) => line.values)];
   useEffect(() => {
-    if (at.length < 2 || !place.current || !window.uPlot) return undefined;
+    const turned = () => setTheme((was) => was + 1);
+    addEventListener("syncline:theme", turned);
+    return () => removeEventListener("syncline:theme", turned);
+  }, []);
+  useEffect(() => {
+    if (!isThere || !window.uPlot) return undefined;
     const style = getComputedStyle(document.documentElement);
     const ink = style.getPropertyValue("--quiet").trim();
     const grid = style.getPropertyValue("--line").trim();
     const hues = ["--a", "--b", "--c", "--d"].map((name) => style.getPropertyValue(name).trim());
+    const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
     const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid } };
-    const plot = new window.uPlot({
+    const shown = (value) => (value === null || value === undefined ? "–" : `${+value.toFixed(3)}${unit}`);
+    plot.current = new window.uPlot({
       width: place.current.clientWidth, height: 180, legend: { show: lines.length > 1 }, cursor: { y: false },
       scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, least)] } },
-      axes: [axis, { ...axis, size: 56, values: (_, values) => values.map((value) => `${+value.toFixed(3)}${unit}`) }],
-      series: [{}, ...lines.map((line, place_) => ({ label: line.name, stroke: hues[place_ % hues.length], width: 1.5, spanGaps: false }))],
-    }, [at, ...lines.map((line) => line.values)], place.current);
-    const resized = () => plot.setSize({ width: place.current.clientWidth, height: 180 });
-    window.addEventListener("resize", resized);
-    return () => { window.removeEventListener("resize", resized); plot.destroy(); };
-  }, [at.length && at[at.length - 1], lines.length]);
+      axes: [{ ...axis, space: 90, incrs: SECONDS, values: (_, values) => values.map(clock) }, { ...axis, size: 56, values: (_, values) => values.map(shown) }],
+      series: [{ value: (_, at_) => (at_ === null ? "–" : clock(at_)) }, ...lines.map((line, place_) => ({
+        label: line.name, stroke: hues[place_ % hues.length], dash: place_ < hues.length ? undefined : [8, 4], width: 1.5, spanGaps: false, value: (_, value) => shown(value) }))],
+    }, data, place.current);
+    const resized = () => plot.current.setSize({ width: place.current.clientWidth, height: 180 });
+    addEventListener("resize", resized);
+    return () => { removeEventListener("resize", resized); plot.current.destroy(); plot.current = null; };
+  }, [isThere, lines.map((line) => line.name).join("\n"), theme]);
+  useEffect(() => { plot.current?.setData(data); }, [at[0], at[at.length - 1]]);
   return html`<figure class="plot"><figcaption>${title}</figcaption>
-    ${at.length > 1 ? html`<div ref=${place}></div>` : html`<p class="quiet">Nothing seen yet: looks are kept from the first time that this page is open.</p>`}</figure>`;
+    ${isThere ? html`<div ref=${place}></div>` : html`<p class="quiet">Nothing seen yet: looks are kept from the first time that this page is open.</p>`}</figure>`;
 }

@@ -37,9 +37,15 @@ function Operation({ operation }) {
   return html`<article class="card"><h2>${operation.kind} ${operation.view || "all views"}${operation.repair ? ", with repair" : ""} <${Badge} state=${operation.state} /></h2>
     <p class="quiet">asked by ${operation.asked_by}, <${When} at=${operation.started_at} />${operation.ended_at ? html`, ended <${When} at=${operation.ended_at} />` : null}</p>
     ${operation.progress.map((each) => html`<label class="bar">${each.what}: ${number(each.done)}${each.total ? ` of ${number(each.total)}` : ""} ${each.unit}
-      <progress value=${each.total ? each.done : undefined} max=${each.total || undefined}></progress></label>`)}
+      <${Bar} progress=${each} isOver=${operation.state !== "running"} /></label>`)}
     ${operation.error ? html`<div class="problem"><p>${operation.error}</p></div>` : null}
     ${result && operation.kind === "verify" ? html`<p><strong>${result.count ? `${number(result.count)} differences` : "No difference"}</strong> in ${number(result.checked.reduce((sum, each) => sum + each.rows, 0))} rows of ${result.checked.length} tables.</p>
       ${result.differences.length ? html`<${Table} rows=${result.differences} empty="" columns=${[{ title: "Where", of: (d) => d.where }, { title: "Key", of: (d) => d.key.join(", ") }, { title: "Kind", of: (d) => d.kind }, { title: "Detail", of: (d) => d.detail }]} />` : null}` : null}
   </article>`;
+}
+
+// Moves by itself only while nobody knows how much there is; of nothing, all is done.
+function Bar({ progress, isOver }) {
+  if (progress.total === null && !isOver) return html`<progress></progress>`;
+  return progress.total ? html`<progress value=${progress.done} max=${progress.total}></progress>` : html`<progress value="1" max="1"></progress>`;
 }

@@ -17,4 +17,8 @@ export function Plots({ status }) {
       <${Plot} title="Changes of views a second" unit="" at=${found.at} lines=${lines(found.views, "rate")} />`}<//>`;
 }
 
-const lines = (all, of) => Object.entries(all).map(([name, values]) => ({ name, values: values[of] }));
+// Named with their read model only where there are several.
+function lines(all, of) {
+  const models = new Set(Object.keys(all).map((name) => name.split("/")[0]));
+  return Object.entries(all).map(([name, values]) => ({ name: models.size > 1 ? name : name.split("/")[1], values: values[of] }));
+}

@@ -1,10 +1,12 @@
 // The picture of the system: services, how they are followed, what is made of them. Live on every edge.
 
 import * as dagre from "dagre";
-import { Badge, Table, age, html, number, rate, tone } from "../parts.js";
+import { Badge, Table, age, html, number, rate, tone, useWidth } from "../parts.js";
 
-const W = 190;
-const H = 62;
+// Where there is no room beside an edge, what is said of it stands in the node that it leaves.
+const WIDE = { w: 190, h: 62, ranksep: 150, nodesep: 18, letters: 21, isNarrow: false };
+const NARROW = { w: 132, h: 82, ranksep: 32, nodesep: 12, letters: 17, isNarrow: true };
+const NARROW_BELOW = 700;
 
 export function System({ status }) {
   if (!status) return html`<h1>System</h1><p class="quiet">Waiting for the first look…</p>`;
@@ -41,41 +43,76 @@ export function System({ status }) {
 }
 
 function Picture({ status }) {
-  const graph = new dagre.Graph().setGraph({ rankdir: "LR", nodesep: 18, ranksep: 150, marginx: 8, marginy: 8 }).setDefaultEdgeLabel(() => ({}));
-  for (const service of status.services) graph.setNode(`s:${service.name}`, { width: W, height: H, service });
-  for (const view of status.views) graph.setNode(`v:${view.read_model}/${view.view}`, { width: W, height: H, view });
-  for (const edge of status.edges) {
-    const feed = status.feeds.find((each) => each.service === edge.service && each.read_model === edge.read_model);
-    graph.setEdge(`s:${edge.service}`, `v:${edge.read_model}/${edge.view}`, { feed });
-  }
-  dagre.layout(graph);
-  const { width, height } = graph.graph();
+  const isNarrow = useWidth() < NARROW_BELOW;
+  const graph = isNarrow ? narrowest(status) : laidOut(status, WIDE, "LR");
+  const { width, height, rankdir } = graph.graph();
+  const size = isNarrow ? NARROW : WIDE;
   const label = `${status.services.length} services, followed into ${status.views.length} views`;
   return html`<div class="scroll picture" tabindex="0"><svg role="group" aria-label=${label} width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`}>
-    ${graph.edges().map((id) => html`<${Edge} key=${id.v + id.w} feed=${graph.edge(id).feed} from=${graph.node(id.v)} to=${graph.node(id.w)} />`)}
-    ${graph.nodes().map((id) => html`<${Node} key=${id} node=${graph.node(id)} feeds=${status.feeds} />`)}
+    ${graph.edges().map((id) => html`<${Edge} key=${id.v + id.w} ...${graph.edge(id)} from=${graph.node(id.v)} to=${graph.node(id.w)} size=${size} isDown=${rankdir === "TB"} />`)}
+    ${size.isNarrow ? null : graph.nodes().filter((id) => graph.node(id).service).map((id) => html`<${Said} key=${`said ${id}`} node=${graph.node(id)} feeds=${status.feeds} size=${size} />`)}
+    ${graph.nodes().map((id) => html`<${Node} key=${id} node=${graph.node(id)} feeds=${status.feeds} size=${size} />`)}
   </svg></div>`;
 }
 
-// Leaves and arrives level; what is said of it stands where it leaves, on the side from which it bends away.
-function Edge({ feed, from, to }) {
-  const [left, right] = [from.x + W / 2, to.x - W / 2];
-  const middle = (left + right) / 2;
-  const path = `M${left},${from.y} C${middle},${from.y} ${middle},${to.y} ${right},${to.y}`;
-  const below = to.y < from.y;
-  const flow = feed && feed.rate > 0 ? "flow" : "";
-  return html`<g class=${`edge ${feed ? tone(feed.state) : "calm"} ${flow}`}><path d=${path} />
-    ${feed ? html`<text x=${left + 8} y=${from.y + (below ? 17 : -8)}>${feed.capture} · ${age(feed.staleness_s)}${feed.lag ? ` · ${number(feed.lag)} behind` : ""}</text>` : null}</g>`;
+function laidOut(status, size, rankdir) {
+  const graph = new dagre.Graph().setGraph({ rankdir, nodesep: size.nodesep, ranksep: size.ranksep, marginx: 4, marginy: 8 }).setDefaultEdgeLabel(() => ({}));
+  const viewId = (model, view) => `v:${model}/${view}`;
+  for (const service of status.services) graph.setNode(`s:${service.name}`, { width: size.w, height: size.h, service });
+  for (const view of status.views) graph.setNode(viewId(view.read_model, view.view), { width: size.w, height: size.h, view });
+  for (const edge of status.edges) {
+    const from = edge.parent ? viewId(edge.read_model, edge.parent) : `s:${edge.service}`;
+    const of = edge.parent
+      ? status.views.find((each) => each.view === edge.parent && each.read_model === edge.read_model)
+      : status.feeds.find((each) => each.service === edge.service && each.read_model === edge.read_model);
+    if (graph.hasNode(from) && graph.hasNode(viewId(edge.read_model, edge.view))) graph.setEdge(from, viewId(edge.read_model, edge.view), { of });
+  }
+  dagre.layout(graph);
+  return graph;
 }
 
-function Node({ node, feeds }) {
+// Downwards or to the right, whichever needs less width: it depends on how many stand side by side, and how many in a row.
+function narrowest(status) {
+  const [down, right] = [laidOut(status, NARROW, "TB"), laidOut(status, NARROW, "LR")];
+  return right.graph().width < down.graph().width ? right : down;
+}
+
+// From where it leaves, past the nodes that stand between, to where it arrives; level at each.
+function Edge({ of, points, from, to, size, isDown }) {
+  const [along, across, length] = isDown ? ["y", "x", size.h] : ["x", "y", size.w];
+  const passed = points.slice(1, -1).filter((_, place) => place % 2 === 1);
+  const stops = [from, ...passed, to].map((each) => ({ enters: each[along] - length / 2, leaves: each[along] + length / 2, at: each[across] }));
+  const point = (a, b) => (isDown ? `${b},${a}` : `${a},${b}`);
+  const parts = stops.slice(1).map((stop, place) => {
+    const before = stops[place];
+    const middle = (before.leaves + stop.enters) / 2;
+    return `L${point(before.leaves, before.at)} C${point(middle, before.at)} ${point(middle, stop.at)} ${point(stop.enters, stop.at)}`;
+  });
+  const flow = of && of.rate > 0 ? "flow" : "";
+  return html`<g class=${`edge ${of ? tone(of.state) : "calm"} ${flow}`}><path d=${`M${point(stops[0].leaves, stops[0].at)} ${parts.join(" ")}`} /></g>`;
+}
+
+// What is said of the edges that leave a service, for each read model that they lead into.
+function Said({ node, feeds, size }) {
+  const own = feeds.filter((each) => each.service === node.service.name);
+  return own.map((feed, place) => html`<text class="said" x=${node.x + size.w / 2 + 8} y=${node.y - 8 - 15 * (own.length - 1 - place)}>${own.length > 1 ? `${feed.read_model}: ` : ""}${age(feed.staleness_s)}${feed.lag ? ` · ${number(feed.lag)} behind` : ""}</text>`);
+}
+
+function Node({ node, feeds, size }) {
   const { service, view, x, y } = node;
+  const { w, h, letters, isNarrow } = size;
   const own = service ? feeds.filter((each) => each.service === service.name) : [];
   const state = service ? (own.find((each) => each.state === "failed") || own[0])?.state || "not followed" : view.state;
   const href = service ? (own[0] ? `#/feed/${own[0].read_model}/${service.name}` : "#/system") : `#/view/${view.view}`;
   const name = service ? service.name : view.view;
-  const about = service ? `${service.database}, ${service.capture}` : `${view.read_model} · ${age(view.staleness_s)} · ${rate(view.rate)}`;
-  return html`<a href=${href} aria-label=${`${service ? "service" : "view"} ${name}, ${state}`}><g class=${`node ${service ? "service" : "view"} ${tone(state)}`} transform=${`translate(${x - W / 2},${y - H / 2})`}>
-    <rect width=${W} height=${H} rx="9" /><text class="name" x="14" y="25">${name.length > 21 ? `${name.slice(0, 20)}…` : name}</text>
-    <text x="14" y="45">${about}</text><text class="state" x=${W - 12} y="25" text-anchor="end">${state}</text></g></a>`;
+  const behind = own.reduce((sum, each) => sum + (each.lag || 0), 0);
+  const oldest = own.some((each) => each.staleness_s === null) ? null : Math.max(0, ...own.map((each) => each.staleness_s));
+  const follows = isNarrow ? [service?.capture, own.length ? age(oldest) : ""] : [service?.capture, service?.delivery, service?.database];
+  const facts = service ? follows : [age(view.staleness_s), rate(view.rate)];
+  const about = facts.filter(Boolean).join(" · ");
+  const shown = name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
+  return html`<a href=${href} aria-label=${`${service ? "service" : "view"} ${name}, ${state}`}><g class=${`node ${service ? "service" : "view"} ${tone(state)}`} transform=${`translate(${x - w / 2},${y - h / 2})`}>
+    <rect width=${w} height=${h} rx="9" /><text class="name" x="12" y=${isNarrow ? 24 : 25}>${shown}</text>
+    <text x="12" y=${isNarrow ? 44 : 45}>${about}</text>
+    ${isNarrow ? html`<text class="state" x="12" y="65">${state}${behind ? ` · ${number(behind)} behind` : ""}</text>` : html`<text class="state" x=${w - 12} y="45" text-anchor="end">${state}</text>`}</g></a>`;
 }

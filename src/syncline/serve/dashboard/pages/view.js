@@ -1,11 +1,11 @@
 // A view: what it is, its rows with filters, order and pages, live; and one row with its changes.
 
 import { ask, follow, keyPath } from "../api.js";
-import { Asked, Badge, Failed, Value, age, decoded, html, rate, useAsked, useEffect, useState } from "../parts.js";
+import { Asked, Badge, Failed, Table, Value, Vector, When, age, decoded, html, number, rate, useAsked, useEffect, useState } from "../parts.js";
 
 const OPERATORS = [["eq", "="], ["ne", "≠"], ["gt", ">"], ["gte", "≥"], ["lt", "<"], ["lte", "≤"], ["in", "one of"], ["null", "is NULL"]];
 
-export function View({ status, at }) {
+export function View({ status, at, may }) {
   const [name] = at;
   const views = useAsked("views");
   const seen = status?.views.find((each) => each.view === name);
@@ -16,8 +16,8 @@ export function View({ status, at }) {
       if (!view) return html`<p class="quiet">There is no view '${name}'.</p>`;
       return html`${view.about ? html`<p>${view.about}</p>` : null}
         <dl class="facts"><dt>Read model</dt><dd>${view.read_model}</dd><dt>Key</dt><dd><code>${view.key.join(", ") || "(one row)"}</code></dd>
-          <dt>Made of</dt><dd>${view.reads.map((service, place) => html`${place ? ", " : ""}<a href=${`#/feed/${view.read_model}/${service}`}>${service}</a>`)}</dd>
-          <dt>Staleness</dt><dd class="num">${age(seen?.staleness_s)}</dd><dt>Changes</dt><dd class="num">${rate(seen?.rate)}</dd></dl>
+          <dt>Made of</dt><dd>${view.reads.map((service, place) => html`${place ? ", " : ""}${may("operate") ? html`<a href=${`#/feed/${view.read_model}/${service}`}>${service}</a>` : service}`)}</dd>
+          ${seen ? html`<dt>Staleness</dt><dd class="num">${age(seen.staleness_s)}</dd><dt>Changes</dt><dd class="num">${rate(seen.rate)}</dd>` : null}</dl>
         ${view.state === "live" ? html`<${Rows} key=${name} view=${view} />` : html`<p class="quiet">It has no rows yet: ${seen?.activity || "it waits"}.</p>`}`;
     }}<//>`;
 }
@@ -78,8 +78,7 @@ function Rows({ view }) {
       ${page.notes.map((note) => html`<p class="note">${note}</p>`)}
       <div class="actions left"><button disabled=${cursors.length === 1} onClick=${() => setCursors(cursors.slice(0, -1))}>Back</button>
         <button disabled=${!page.next} onClick=${() => setCursors([...cursors, page.next])}>Next</button>
-        <span class="quiet">page ${cursors.length}, at most ${age(Number(page.staleness))} old</span>
-        <code class="token" title=${page.token}>${page.token?.slice(0, 18)}…</code></div>` : html`<p class="quiet">Loading…</p>`}</section>`;
+        <span class="quiet">page ${cursors.length}, ${page.staleness === null ? "of unknown age" : `at most ${age(Number(page.staleness))} old`}, at</span> <${Vector} token=${page.token} /></div>` : html`<p class="quiet">Loading…</p>`}</section>`;
 }
 
 function Filter({ view, filter, onChange, onRemove }) {
@@ -91,7 +90,7 @@ function Filter({ view, filter, onChange, onRemove }) {
     <button class="plain" aria-label="Remove the filter" onClick=${onRemove}>×</button></span>`;
 }
 
-export function Row({ at }) {
+export function Row({ at, may }) {
   const [name, key] = at;
   const [row, setRow] = useState(undefined);
   const [token, setToken] = useState("");
@@ -121,8 +120,12 @@ export function Row({ at }) {
     ${error ? html`<${Failed} error=${error} again=${() => setTurn(turn + 1)} />` : null}
     ${row === undefined ? html`<p class="quiet">Loading…</p>` : row === null ? html`<p class="quiet">There is no row with this key now.</p>` : html`
       <dl class="facts">${Object.entries(row).map(([column, value]) => html`<dt>${column}</dt><dd><${Value} value=${value} /></dd>`)}</dl>
-      <p class="quiet">As of <code class="token" title=${token}>${token.slice(0, 18)}…</code></p>`}
-    <p><a class="button" href=${`#/story/${encodeURIComponent(key.split(",").map(decoded)[0])}`}>Its story across the services</a></p>
-    <h2>Changes</h2><${Asked} of=${history}>${(found) => found.changes.length ? html`<ol class="changes">${found.changes.map((change) => html`<li><span class="num">${change.seq}</span> ${change.op}</li>`)}</ol>` : html`<p class="quiet">The change feed holds none any more.</p>`}<//>`;
+      <p class="quiet">As of <${Vector} token=${token} /></p>`}
+    ${may("operate") ? html`<p><a class="button" href=${`#/story/${encodeURIComponent(key.split(",").map(decoded)[0])}`}>Its story across the services</a></p>` : null}
+    <h2>Changes</h2><${Asked} of=${history}>${(found) => html`<${Table} rows=${found.changes} empty="The change feed holds none any more." columns=${[
+      { title: "Number", num: true, of: (change) => number(change.seq) },
+      { title: "What", of: (change) => (change.op === "upsert" ? "new, or changed" : change.op === "delete" ? "gone" : change.op) },
+      { title: "When", of: (change) => (change.at ? html`<${When} at=${change.at} />` : html`<span class="quiet">not known</span>`) },
+    ]} />
+      ${found.changes.some((change) => !change.at) ? html`<p class="quiet">A change has a time where this page, or the status, was open when it came.</p>` : null}`}<//>`;
 }
-
