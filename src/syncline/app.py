@@ -379,7 +379,8 @@ class App:
         names = [model.name for model in self.config.read_models]
         several = "; ".join(f"{name}: {relay}" for name, relay in zip(names, relays, strict=True))
         relay = relays[0] if len(relays) == 1 else several or "nothing to follow"
-        return Status(tuple(feeds), tuple(views), relay, tuple(writing_status(self._writing.values())))
+        writing, sagas = writing_status(self._writing.values()), self.sagas.status()
+        return Status(tuple(feeds), tuple(views), relay, tuple(writing), tuple(sagas))
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

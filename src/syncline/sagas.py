@@ -12,6 +12,7 @@ from typing import Any
 from syncline.codec import from_json
 from syncline.composing import PlacedSagas
 from syncline.errors import Fenced, NotFound, StoreError, Unavailable
+from syncline.move.freshness import SagaStatus
 from syncline.places import without_password
 from syncline.saga_relay import SagaFeed, SagaRelay
 from syncline.saga_sending import Submit
@@ -20,6 +21,7 @@ from syncline.stores.roles import log_role
 from syncline.stores.saga_store import SagaStore, StoredSaga
 
 RETRY_S = 1.0
+STATUSES = ("open", "parked", "ended", "given up")
 STAND_BY_S = 0.1
 SETTLING_S = 0.001
 
@@ -27,7 +29,7 @@ OnEvent = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class SagaStatus:
+class BegunSaga:
     """One saga. `status` is open, ended, parked or given up; times are seconds since 1970; `error` is why it is parked."""
 
     saga: str
@@ -57,21 +59,6 @@ class SagaStep:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SagaCounts:
-    """How many of a saga there are, and how many commands wait to be sent, since when the oldest (seconds since 1970)."""
-
-    saga: str
-    store: str
-    is_running: bool
-    open: int
-    parked: int
-    ended: int
-    given_up: int
-    waiting: int
-    waiting_since: float | None
-
-
 class Sagas:
     """What runs, shows and mends the sagas of one App. Any thread may use it but `run`, which blocks."""
 
@@ -88,47 +75,40 @@ class Sagas:
         """For each store a function that runs its sagas until it is told to stop."""
         return [partial(self._run, placed, wake, on_event) for placed, wake in zip(self._placed, self.wakes, strict=True)]
 
-    def counts(self) -> list[SagaCounts]:
-        """How many there are of each saga."""
-        found: list[SagaCounts] = []
+    def status(self) -> list[SagaStatus]:
+        """How many there are of each saga, and whether they run."""
+        found: list[SagaStatus] = []
         for placed in self._placed:
-            role = log_role(placed.database)
+            role, shown = log_role(placed.database), without_password(placed.database)
             counts: Mapping[str, Mapping[str, int]] = {}
             outgoing: Mapping[str, tuple[int, float]] = {}
-            if role.is_keeping_sagas(placed.database):
-                with self._opened(placed) as store:
-                    counts, outgoing = store.counts(), store.outgoing()
-            is_running, shown = role.are_sagas_running(placed.database), without_password(placed.database)
+            state, error = "stopped", None
+            try:
+                if role.is_keeping_sagas(placed.database):
+                    state = "running" if role.are_sagas_running(placed.database) else "stopped"
+                    with self._opened(placed) as store:
+                        counts, outgoing = store.counts(), store.outgoing()
+            except StoreError as fault:
+                state, error = "failed", str(fault)
             for saga in placed.sagas:
                 of = counts.get(saga.name, {})
-                number, since = outgoing.get(saga.name, (0, None))
-                found.append(
-                    SagaCounts(
-                        saga.name,
-                        shown,
-                        is_running,
-                        open=of.get("open", 0),
-                        parked=of.get("parked", 0),
-                        ended=of.get("ended", 0),
-                        given_up=of.get("given up", 0),
-                        waiting=number,
-                        waiting_since=since,
-                    )
-                )
+                numbers = {status.replace(" ", "_"): of.get(status, 0) for status in STATUSES}
+                waiting, since = outgoing.get(saga.name, (0, None))
+                found.append(SagaStatus(saga.name, shown, state, **numbers, waiting=waiting, waiting_since=since, error=error))
         return found
 
-    def listed(self, *, status: str | None = None, saga: str | None = None, limit: int = 100) -> list[SagaStatus]:
+    def listed(self, *, status: str | None = None, saga: str | None = None, limit: int = 100) -> list[BegunSaga]:
         """The sagas that changed last, the newest first, of one status or of any. Raises NotFound where there is no such saga."""
         if saga is not None:
             self._of(saga)
-        found: list[SagaStatus] = []
+        found: list[BegunSaga] = []
         for placed in self._placed:
             if log_role(placed.database).is_keeping_sagas(placed.database):
                 with self._opened(placed) as store:
-                    found += [_status(each) for each in store.listed(status, limit) if saga in (None, each.saga)]
+                    found += [_begun(each) for each in store.listed(status, limit) if saga in (None, each.saga)]
         return sorted(found, key=lambda each: -each.changed_at)[:limit]
 
-    def history(self, saga: str, key: str) -> tuple[SagaStatus, list[SagaStep]]:
+    def history(self, saga: str, key: str) -> tuple[BegunSaga, list[SagaStep]]:
         """A saga, and what happened to it, events in the order in which they came. Raises NotFound where it was not begun."""
         with self._opened(self._of(saga)) as store:
             stored = self._stored(store, saga, key)
@@ -144,7 +124,7 @@ class Sagas:
             steps.append((number, SagaStep("command", sent.at, sent.service, sent.name, payload, sent.state, sent.error)))
         steps.sort(key=lambda step: step[0])  # stable: what an event led to comes after it
         to_come = [SagaStep("deadline", each.due_at, "", each.name, from_json(each.payload), "to come") for each in deadlines]
-        return _status(stored), [*(step for _, step in steps), *to_come]
+        return _begun(stored), [*(step for _, step in steps), *to_come]
 
     def retry(self, saga: str, key: str) -> None:
         """Lets a parked saga go on: what it could not react to, or could not deliver, is tried again.
@@ -261,8 +241,8 @@ def _history(database: str, followed_up_to: int) -> History:
     return log_role(database).open_history(database, followed_up_to=followed_up_to)
 
 
-def _status(stored: StoredSaga) -> SagaStatus:
-    return SagaStatus(
+def _begun(stored: StoredSaga) -> BegunSaga:
+    return BegunSaga(
         stored.saga,
         stored.key,
         stored.status,

@@ -10,7 +10,7 @@ import pytest
 from tests.saga.trip import Places, build, travel
 
 from syncline import App, PostgreSQL, Saga, SQLite
-from syncline.sagas import SagaStatus
+from syncline.sagas import BegunSaga
 from syncline.testing import Clock
 from syncline.testing.postgres import Databases
 
@@ -33,7 +33,7 @@ class Trips:
     def close(self) -> None:
         self._open.close()
 
-    def of(self, key: str, saga: str = "travel") -> SagaStatus:
+    def of(self, key: str, saga: str = "travel") -> BegunSaga:
         return self.app.sagas.history(saga, key)[0]
 
     def events(self, key: str, saga: str = "travel") -> list[str]:

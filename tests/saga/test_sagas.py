@@ -382,8 +382,8 @@ def test_two_do_not_run_the_same_sagas(trips: Trips) -> None:
         other.settling(),
     ):
         pass
-    (counts,) = trips.app.sagas.counts()
-    assert counts.is_running
+    (found,) = trips.app.sagas.status()
+    assert found.state == "running"
 
 
 def test_commands_of_one_saga_to_one_service_keep_their_order_though_the_first_fails_at_first(trips: Trips) -> None:
@@ -409,8 +409,8 @@ def test_counts_tell_how_many_there_are_of_each(trips: Trips) -> None:
     for key, rooms in (("a", 1), ("b", 7), ("c", 1)):
         trips.app.send(PlanTrip(key, rooms))
     trips.settle()
-    (counts,) = trips.app.sagas.counts()
-    assert (counts.saga, counts.open, counts.ended, counts.parked, counts.waiting) == ("travel", 1, 2, 0, 0)
+    (found,) = trips.app.status().sagas
+    assert (found.saga, found.open, found.ended, found.parked, found.waiting) == ("travel", 1, 2, 0, 0)
 
 
 def test_a_rejection_can_be_raised_by_any_service(trips: Trips) -> None:

@@ -26,6 +26,7 @@ from syncline.cli.program import (
 from syncline.cli.program import stopping_on_signals as stopping
 from syncline.cli.progress import ProgressPrinter
 from syncline.cli.questions import query, read, rebuild, token, verify
+from syncline.cli.sagas import sagas
 from syncline.cli.sending import send
 from syncline.cli.status import has_failed, status, status_text
 
@@ -139,7 +140,7 @@ def run(listen: str | None, no_http: bool, as_json: bool) -> int:
         with answering(app, None if no_http else http_config(config.http, listen)) as url:
             if url is not None:
                 say(f"dashboard and queries at {url}/")
-            say(f"following {_counted(config)}; Ctrl-C stops")
+            say(f"following {_counted(config, len(app.sagas.names))}; Ctrl-C stops")
             app.run(stop, on_progress=progress, on_event=say)
         if not is_unread:
             say("stopped")
@@ -235,9 +236,10 @@ def _explained(view: "ViewReport", with_sql: bool) -> list[str]:
     return lines
 
 
-def _counted(config: "Config") -> str:
+def _counted(config: "Config", sagas: int = 0) -> str:
     views = sum(len(model.views) for model in config.read_models)
-    amounts = ((len(config.services), "service"), (len(config.read_models), "read model"), (views, "view"))
+    amounts = [(len(config.services), "service"), (len(config.read_models), "read model"), (views, "view")]
+    amounts += [(sagas, "saga")] if sagas else []
     return ", ".join(f"{amount} {what}{'' if amount == 1 else 's'}" for amount, what in amounts)
 
 
@@ -256,6 +258,7 @@ for _command in (
     dead_letters,
     restored,
     uninstall,
+    sagas,
     completion,
 ):
     main.add_command(_command)

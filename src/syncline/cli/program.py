@@ -193,6 +193,12 @@ def complete_query(context: click.Context, _: click.Parameter, incomplete: str) 
     return [name for name in _names(context).queries if name.startswith(incomplete)]
 
 
+def complete_saga(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The sagas of the App that begin with what is typed."""
+    app = _named_app(context)
+    return [name for name in app.sagas.names if name.startswith(incomplete)] if app is not None else []
+
+
 def complete_command(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The commands of the App that begin with what is typed."""
     app = _named_app(context)

@@ -1,4 +1,4 @@
-"""`syncline status`: feeds and views as they are now, once or again and again."""
+"""`syncline status`: feeds, views and sagas as they are now, once or again and again."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from syncline.cli.program import ANSWER_IS_NO, DONE, config_option, json_option,
 
 if TYPE_CHECKING:
     from syncline.app import App
-    from syncline.move.freshness import FeedStatus, Status, ViewStatus
+    from syncline.move.freshness import FeedStatus, SagaStatus, Status, ViewStatus
     from syncline.observed import Observed
 
 _COLOURS = {"failed": "red", "stopped": "red", "loading": "yellow", "building": "yellow", "waiting": "yellow"}
@@ -25,7 +25,7 @@ _COLOURS = {"failed": "red", "stopped": "red", "loading": "yellow", "building": 
 @config_option
 @json_option
 def status(watch: bool, interval_s: float, as_json: bool) -> int:
-    """Feeds and views: state, position, lag, staleness, last error; and how many commands each service handled.
+    """Feeds and views: state, position, lag, staleness, last error; how many commands each service handled; sagas.
 
     The lag is how much the source has that is not applied: events (capture "events"), marks ("triggers" on SQLite), transactions
     of the whole server ("triggers" on PostgreSQL) or bytes of its log ("wal"); of a polled service it is not known.
@@ -86,10 +86,16 @@ def status_text(now: "Status") -> str:
         (each.service, each.kind, each.commands, each.events, _time(each.newest_at), each.error or "") for each in now.writing
     ]
     writing_columns = ("service", "kind", "commands", "events", "newest event", "")
+    sagas = [
+        (each.saga, each.state, each.open, each.parked, each.ended, each.given_up, each.waiting, _saga_note(each))
+        for each in now.sagas
+    ]
+    saga_columns = ("saga", "state", "open", "parked", "ended", "given up", "to send", "")
     tables = (
         _coloured(feed_columns, feeds, [each.state for each in now.feeds]),
         _coloured(view_columns, views, [each.state for each in now.views]),
         _coloured(writing_columns, writing, ["failed" if each.error else "" for each in now.writing]),
+        _coloured(saga_columns, sagas, ["failed" if each.parked else each.state for each in now.sagas]),
     )
     return "\n\n".join([f"relay: {now.relay}", *("\n".join(lines) for lines in tables if lines)])
 
@@ -113,6 +119,11 @@ def _held_note(feed: "FeedStatus") -> str:
         return ""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(feed.held_since))
     return f"{feed.held_back} stream{'' if feed.held_back == 1 else 's'} held back since {since}: `syncline dead-letters`"
+
+
+def _saga_note(saga: "SagaStatus") -> str:
+    parked = f"{saga.parked} parked: `syncline sagas`" if saga.parked else ""
+    return "; ".join(filter(None, [saga.error, parked]))
 
 
 def _view_note(view: "ViewStatus") -> str:

@@ -79,6 +79,23 @@ class ViewStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SagaStatus:
+    """How many of a saga there are of each status, and how many commands wait to be sent, since when the oldest (seconds since
+    1970). `state` is running, stopped or failed, with the reason in `error`."""
+
+    saga: str
+    store: str
+    state: str
+    open: int = 0
+    parked: int = 0
+    ended: int = 0
+    given_up: int = 0
+    waiting: int = 0
+    waiting_since: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything `status` shows, at one moment."""
 
@@ -86,6 +103,7 @@ class Status:
     views: tuple[ViewStatus, ...]
     relay: str
     writing: tuple[WritingStatus, ...] = ()
+    sagas: tuple[SagaStatus, ...] = ()
 
 
 def unreached(token: Token, vector: Mapping[str, Checkpoint], services: Iterable[str]) -> str | None:

@@ -1,26 +1,38 @@
-"""Rules of an event-sourced service, told as examples: given events, when a command, then events. Pure: no database is opened.
+"""Rules told as examples: given events, when a command, then events; of a saga: given events, when an event, then commands.
 
-Every event also goes through the codec of the service: one that would not come back from the log as it is fails the example.
+Pure: no database is opened. Every event of a service, and every command of a saga, also goes through its codec: one that would
+not come back as it is from where it is stored fails the example.
 """
 
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pprint import pformat
-from typing import Any
+from typing import Any, overload
 
 from syncline.errors import InvalidEvent, Rejected
 from syncline.write.event_service import EventService, decided, fold
+from syncline.write.saga import Saga, evolved, reacted
 
 
-def given(service: EventService, *events: Any) -> "Scenario":
-    """What happened before: the events that the service has stored, in order.
+@overload
+def given(service: EventService, *events: Any) -> "Scenario": ...
+
+
+@overload
+def given(service: Saga, *events: Any) -> "SagaScenario": ...
+
+
+def given(service: EventService | Saga, *events: Any) -> "Scenario | SagaScenario":
+    """What happened before: the events that the service has stored, or that came for the saga, in order.
 
     For a service that decides over a query these are all its events; a command sees those that its query matches.
     Raises InvalidEvent for an event that cannot be stored.
     """
+    if isinstance(service, Saga):
+        return SagaScenario(service, events)
     if not isinstance(service, EventService):
-        raise TypeError(f"{service!r} is no EventService; services on tables of their own are tested with in_memory(app)")
+        raise TypeError(f"{service!r} is no EventService or Saga; services on tables of their own are tested with in_memory(app)")
     return Scenario(service, events, tuple(_stored(service, event) for event in events))
 
 
@@ -97,6 +109,57 @@ class Verdict:
     def _told(self, *what: str) -> str:
         """The whole example, so that a failure can be read without the test's source."""
         return "\n".join(["given", *_block(self.scenario.events), "when", *_block([self.command]), *what])
+
+
+@dataclass(frozen=True)
+class SagaScenario:
+    """A saga and the events that came for it before."""
+
+    saga: Saga
+    events: tuple[Any, ...]
+
+    def when(self, event: Any) -> "SagaVerdict":
+        """Lets the saga react to an event after these. Raises what `react` and `evolve` raise, TypeError for an event that is not
+        the saga's, InvalidDefinition for a command that is not, InvalidCommand for one that no JSON can spell."""
+        saga, state = self.saga, self.saga.initial
+        for each in (*self.events, event):
+            if not isinstance(each, saga.event_classes):
+                raise TypeError(f"{each!r} is no event that saga '{saga.name}' reads; add its class to 'events'")
+        for each in self.events:
+            state = evolved(saga, state, each)
+        wanted = reacted(saga, state, event)
+        for each in wanted:
+            command = getattr(each, "send", each)
+            if isinstance(command, tuple(saga.command_codec.classes.values())):
+                saga.command_codec.digest(command)
+        evolved(saga, state, event)
+        return SagaVerdict(self, event, wanted)
+
+
+@dataclass(frozen=True)
+class SagaVerdict:
+    """What the saga wants: commands, deadlines (`After`), deadlines withdrawn (`Withdraw`)."""
+
+    scenario: SagaScenario
+    event: Any
+    wanted: tuple[Any, ...]
+
+    def then(self, *wanted: Any) -> None:
+        """Fails unless just this is wanted, in this order."""
+        __tracebackhide__ = True
+        if not _are_alike(self.wanted, wanted):
+            what = "wants other things than expected (+ is one too many, - is missing)"
+            raise AssertionError(self._told(what, *_indented(_difference(wanted, self.wanted))))
+
+    def nothing_happens(self) -> None:
+        """Fails unless nothing is wanted."""
+        __tracebackhide__ = True
+        if self.wanted:
+            raise AssertionError(self._told("was expected to want nothing, and wants", *_block(self.wanted)))
+
+    def _told(self, *what: str) -> str:
+        """The whole example, so that a failure can be read without the test's source."""
+        return "\n".join(["given", *_block(self.scenario.events), "when", *_block([self.event]), *what])
 
 
 def _stored(service: EventService, event: Any) -> Any:
