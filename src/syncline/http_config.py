@@ -29,7 +29,7 @@ class HttpConfig:
     """The section [http]. `filters` maps a view to its columns that must equal a claim of the caller: view → column → claim.
 
     `hosts` are the names, besides that of the address, under which browsers may ask. `tokens` is the path of the file of bearer
-    tokens; without one, only this machine is answered.
+    tokens; without one, only this machine is answered. `access_log` asks for a line for each answer.
     """
 
     host: str = DEFAULT_HOST
@@ -38,4 +38,5 @@ class HttpConfig:
     tokens: str | None = None
     filters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     limits: Limits = Limits()
+    access_log: bool = False
     line: int = 0

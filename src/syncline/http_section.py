@@ -10,7 +10,7 @@ from syncline.http_config import DEFAULT_HOST, DEFAULT_PORT, TOKENS_VARIABLE, Ht
 from syncline.read.sql_file import suggestion
 from syncline.toml_source import TomlSource
 
-_KEYS = ("listen", "tokens", "hosts", "filter", "limits")
+_KEYS = ("listen", "tokens", "hosts", "filter", "limits", "access_log")
 _LIMITS = tuple(field.name for field in fields(Limits))
 _IN_SECONDS = ("body_s", "query_s", "wait_s", "requests_per_s")
 
@@ -35,6 +35,7 @@ def read_http(source: TomlSource, views: Iterable[str]) -> HttpConfig | None:
         os.path.abspath(os.path.join(source.folder, tokens)) if tokens is not None else None,
         _filters(source, list(views)),
         _limits(source),
+        _access_log(source),
         source.lines.line_of(("http",)),
     )
     if message := exposure_fault(config):
@@ -79,6 +80,13 @@ def _hosts(source: TomlSource) -> tuple[str, ...]:
         source.fault(("http", "hosts"), "'hosts' is no list of names; write hosts = [\"orders.example.com\"]")
         return ()
     return tuple(str(name).lower() for name in value)
+
+
+def _access_log(source: TomlSource) -> bool:
+    value = source.get(("http", "access_log"))
+    if value is not None and not isinstance(value, bool):
+        source.fault(("http", "access_log"), f"'access_log' is {value!r}; write access_log = true, or leave it out")
+    return value is True
 
 
 def _filters(source: TomlSource, views: list[str]) -> Mapping[str, Mapping[str, str]]:

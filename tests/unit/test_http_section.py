@@ -46,6 +46,7 @@ def test_all_that_can_be_said_is_read(tmp_path: Path) -> None:
 listen = "[::]:80"
 tokens = "tokens.toml"
 hosts  = ["Orders.example.com"]
+access_log = true
 [http.filter.order_board]
 customer = "name"
 [http.limits]
@@ -59,7 +60,8 @@ query_s = 0.5
         str(tmp_path / "tokens.toml"),
         {"order_board": {"customer": "name"}},
         Limits(page_rows=10, query_s=0.5),
-        1,
+        access_log=True,
+        line=1,
     )
 
 
@@ -79,6 +81,7 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
 listen = 8765
 token = "x"
 hosts = "a"
+access_log = "yes"
 [http.filter.order_bord]
 customer = 1
 [http.limits]
@@ -90,9 +93,10 @@ pages = 3
         "syncline.toml:2: 'listen' is 8765; write for example listen = \"127.0.0.1:8765\"",
         "syncline.toml:3: unknown key 'token'; did you mean 'tokens'?",
         "syncline.toml:4: 'hosts' is no list of names; write hosts = [\"orders.example.com\"]",
-        "syncline.toml:5: [http.filter.order_bord]: there is no view 'order_bord'; did you mean 'order_board'?",
-        '''syncline.toml:5: [http.filter.order_bord]: write column = "claim", for example customer_id = "customer_id"''',
-        "syncline.toml:8: 'page_rows' is 1.5; write a number above 0, such as page_rows = 1000",
-        "syncline.toml:9: 'wait_s' is -1; write a number above 0, such as wait_s = 2.5",
-        "syncline.toml:10: unknown limit 'pages'; did you mean 'page_rows'?",
+        "syncline.toml:5: 'access_log' is 'yes'; write access_log = true, or leave it out",
+        "syncline.toml:6: [http.filter.order_bord]: there is no view 'order_bord'; did you mean 'order_board'?",
+        '''syncline.toml:6: [http.filter.order_bord]: write column = "claim", for example customer_id = "customer_id"''',
+        "syncline.toml:9: 'page_rows' is 1.5; write a number above 0, such as page_rows = 1000",
+        "syncline.toml:10: 'wait_s' is -1; write a number above 0, such as wait_s = 2.5",
+        "syncline.toml:11: unknown limit 'pages'; did you mean 'page_rows'?",
     ]

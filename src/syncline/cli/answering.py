@@ -42,5 +42,16 @@ def answering(app: "App", config: "HttpConfig | None") -> Iterator[str | None]:
     from syncline.serve.server import Server
 
     logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S", level=logging.WARNING)
+    if config.access_log:
+        _print_accesses()
     with Server(asgi(app, config), config.host, config.port) as server:
         yield server.url
+
+
+def _print_accesses() -> None:
+    """The access log's lines go to stderr as they are, whatever other logs look like."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("syncline.access")
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)

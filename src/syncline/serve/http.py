@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from syncline.app import App
 from syncline.http_config import HttpConfig
 from syncline.serve import commands, health, mending, metrics, openapi, queries, static_files, status, stories, streams, views
+from syncline.serve.access_log import AccessLog
 from syncline.serve.caller import Authenticate
 from syncline.serve.paths import Paths
 from syncline.serve.problems import Problem, answer_problem, problem_of
@@ -53,6 +54,8 @@ def asgi(app: App, config: HttpConfig | None = None, *, authenticate: Authentica
     application.state.serving = serving
     paths = Paths(serving, [route for module in MODULES for route in module.ROUTES])
     application.add_middleware(Door, serving=serving, paths=paths)
+    if serving.config.access_log:
+        application.add_middleware(AccessLog)
     return application
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
+from syncline.serve.access_log import CALLER
 from syncline.serve.caller import Caller
 from syncline.serve.metrics import NOWHERE
 from syncline.serve.problems import Refused, answer_problem, problem_of
@@ -80,6 +81,7 @@ async def _caller(request: Request, route: Route, serving: Serving) -> Caller:
         found = "the token is not, or no longer, valid" if token else "no token was shown"
         headers = {"WWW-Authenticate": 'Bearer realm="syncline"'}
         raise Refused(401, "not-authenticated", f"{found}; send `Authorization: Bearer TOKEN`", headers=headers)
+    request.scope[CALLER] = caller.name
     if route.role and route.role not in caller.roles:
         has = ", ".join(sorted(caller.roles)) or "none"
         raise Refused(403, "not-allowed", f"this takes the role '{route.role}', and {caller.name} has: {has}")
