@@ -40,7 +40,7 @@ def demo(args):
 def test(args):
     """all tests but the long ones, on all cores; arguments go to pytest: ./do test -k name"""
     set_up(EVERYTHING)
-    become([PYTHON, "-m", "pytest", "-n", "auto", "--dist=worksteal", *args])
+    become_pytest(["-n", "auto", "--dist=worksteal", *args])
 
 
 def check(args):
@@ -71,7 +71,7 @@ def bench(args):
 def long(args):
     """the tests that take minutes; arguments go to pytest"""
     set_up(EVERYTHING)
-    become([PYTHON, "-m", "pytest", "-m", "long", "--timeout=3600", *args])
+    become_pytest(["-m", "long", "--timeout=3600", *args])
 
 
 def lock(args):
@@ -201,6 +201,12 @@ def run(command, quiet=False):
     except KeyboardInterrupt:
         process.wait()
         raise
+
+
+def become_pytest(arguments):
+    # Tests start hundreds of processes. With this set, as some machines have it, each of them compiles the program for itself.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    become([PYTHON, "-m", "pytest", *arguments])
 
 
 def become(command):
