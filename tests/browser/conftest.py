@@ -73,6 +73,7 @@ def visit(browser: Browser, shop: Shop, request: pytest.FixtureRequest) -> Itera
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda asked: faults.append(asked.url) if not asked.url.startswith((shop.url, "data:")) else None)
-    yield Visit(page, shop.url, faults)
+    seen = Visit(page, shop.url, faults)
+    page.on("request", lambda asked: faults.append(asked.url) if not asked.url.startswith((seen.url, "data:")) else None)
+    yield seen
     context.close()

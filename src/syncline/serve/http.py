@@ -13,14 +13,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from syncline.app import App
 from syncline.http_config import HttpConfig
-from syncline.serve import commands, health, mending, metrics, openapi, queries, static_files, status, stories, streams, views
+from syncline.serve import (
+    commands,
+    health,
+    mending,
+    metrics,
+    openapi,
+    queries,
+    sagas,
+    static_files,
+    status,
+    stories,
+    streams,
+    views,
+)
 from syncline.serve.access_log import AccessLog
 from syncline.serve.caller import Authenticate
 from syncline.serve.paths import Paths
 from syncline.serve.problems import Problem, answer_problem, problem_of
 from syncline.serve.serving import Serving
 
-MODULES = (streams, stories, views, commands, queries, status, mending, openapi, metrics, health, static_files)
+MODULES = (streams, stories, views, commands, queries, status, mending, sagas, openapi, metrics, health, static_files)
 """Everything that offers routes, in the order in which paths are matched."""
 
 _SAFE_HEADERS = (

@@ -22,7 +22,7 @@ audit = logging.getLogger("syncline.audit")
 
 async def _start(asked: Asked) -> Response:
     """Begins a rebuild or a verification; answers as soon as it runs."""
-    body = await _object(asked, {"kind", "view", "repair"})
+    body = await object_of(asked, {"kind", "view", "repair"})
     kind, view, repair = body.get("kind"), body.get("view"), body.get("repair", False)
     if kind not in KINDS:
         raise Refused(400, "bad-value", f"'kind' is {str(kind)[:40]!r}, expected one of {', '.join(KINDS)}")
@@ -75,7 +75,7 @@ async def _drop(asked: Asked) -> Response:
 
 
 async def _release(asked: Asked, *, skip: bool) -> Response:
-    body = await _object(asked, {"service", "stream", "position"})
+    body = await object_of(asked, {"service", "stream", "position"})
     app, service, stream, position = asked.serving.app, body.get("service"), body.get("stream"), body.get("position")
     if not isinstance(service, str) or not isinstance(stream, str) or (skip and not isinstance(position, int)):
         raise Refused(400, "bad-value", 'write {"service": …, "stream": …, "position": …}, as GET /dead-letters tells them')
@@ -109,7 +109,7 @@ def _set_aside(reader: Reader) -> list[dict[str, object]]:
         return [{"view": each.view, "key": list(each.key), "error": each.error, "since": each.since} for each in reader.parked()]
 
 
-async def _object(asked: Asked, known: set[str]) -> dict[str, object]:
+async def object_of(asked: Asked, known: set[str]) -> dict[str, object]:
     """The JSON object that is sent. Raises Refused for anything else."""
     request: Request = asked.request
     refuse_other_media(request)

@@ -39,6 +39,11 @@ class Metrics:
         )
         self._view_live = Gauge("syncline_view_live", "1 where a view can be read", of_views, registry=self.registry)
 
+        self._sagas = Gauge("syncline_sagas", "Sagas, by status", ("saga", "status"), registry=self.registry)
+        self._to_send = Gauge(
+            "syncline_saga_commands_to_send", "Commands that wait to be sent", ("saga",), registry=self.registry
+        )
+
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Counts an answer. `path` is a route's, with its names in braces."""
         counts = self._counts.get((path, status))
@@ -60,6 +65,10 @@ class Metrics:
         for view in status.views:
             self._view_staleness.labels(view.read_model, view.view).set(_or_nan(view.staleness_s))
             self._view_live.labels(view.read_model, view.view).set(view.state == "live")
+        for saga in status.sagas:
+            for name, count in (("open", saga.open), ("parked", saga.parked), ("ended", saga.ended), ("given up", saga.given_up)):
+                self._sagas.labels(saga.saga, name).set(count)
+            self._to_send.labels(saga.saga).set(saga.waiting)
         return generate_latest(self.registry)
 
     def _feed(self, name: str, about: str) -> Gauge:

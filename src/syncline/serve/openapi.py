@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from syncline.sagas import STATUSES
 from syncline.serve.answers import json_response
 from syncline.serve.asking import OPERATORS
 from syncline.serve.caller import READ
@@ -282,6 +283,13 @@ def _fixed_paths() -> Schema:
         "properties": {"service": _ANY_TEXT, "stream": _ANY_TEXT, "position": {"type": "integer"}},
         "additionalProperties": False,
     }
+    saga: Schema = {
+        "type": "object",
+        "required": ["saga", "key"],
+        "properties": {"saga": _ANY_TEXT, "key": _ANY_TEXT},
+        "additionalProperties": False,
+    }
+    statuses: Schema = {"type": "string", "enum": list(STATUSES)}
     operation: Schema = {
         "type": "object",
         "required": ["kind"],
@@ -307,6 +315,15 @@ def _fixed_paths() -> Schema:
         "/dead-letters": get("What is held back", "dead_letters"),
         "/dead-letters/retry": post("Tries a stream again", "retry", stream, "200"),
         "/dead-letters/drop": post("Leaves out the event that a stream is held back by", "drop", stream, "200"),
+        "/sagas": get(
+            "The sagas that changed last",
+            "list_sagas",
+            _query_parameter("status", statuses, "Only of this status."),
+            _query_parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "At most so many."),
+        ),
+        "/sagas/{saga}/{key}": get("What happened to a saga", "saga", _in_path("saga"), _in_path("key"), more=("404",)),
+        "/sagas/retry": post("Asks for a parked saga to go on", "retry_saga", saga, "202"),
+        "/sagas/give-up": post("Asks for a saga to end as it is", "give_up_saga", saga, "202"),
         "/operations": {**operations, **post("Begins a verification, or a rebuild", "begin", operation, "202")},
         "/operations/{id}": get("One operation", "operation", id_in_path, more=("404",)),
         "/healthz": get("Whether the process answers", "healthz"),

@@ -58,6 +58,7 @@ async def _now(serving: Serving) -> dict[str, object]:
         "feeds": [dataclasses.asdict(feed) for feed in look.status.feeds],
         "views": [dataclasses.asdict(view) for view in look.status.views],
         "writing": [dataclasses.asdict(each) for each in look.status.writing],
+        "sagas": [dataclasses.asdict(each) for each in look.status.sagas],
         "services": [
             {
                 "name": service.name,

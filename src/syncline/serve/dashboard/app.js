@@ -8,6 +8,7 @@ import { Feed } from "./pages/feed.js";
 import { Row, View } from "./pages/view.js";
 import { Story } from "./pages/story.js";
 import { Held } from "./pages/held.js";
+import { OneSaga, Sagas } from "./pages/sagas.js";
 import { Operations } from "./pages/operations.js";
 import { Plots } from "./pages/plots.js";
 import { Queries } from "./pages/queries.js";
@@ -20,8 +21,10 @@ const PAGES = [
   { name: "queries", title: "Queries", key: "q", role: "read", page: Queries },
   { name: "story", title: "Story", key: "y", role: "operate", page: Story },
   { name: "held", title: "Held back", key: "h", role: "operate", page: Held },
+  { name: "sagas", title: "Sagas", key: "g", role: "operate", page: Sagas },
   { name: "operations", title: "Operations", key: "o", role: "operate", page: Operations },
   { name: "api", title: "API", key: "a", role: "read", page: Explorer },
+  { name: "saga", role: "operate", page: OneSaga },
   { name: "feed", role: "operate", page: Feed },
   { name: "view", role: "read", page: View },
   { name: "row", role: "read", page: Row },

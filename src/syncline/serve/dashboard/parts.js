@@ -44,7 +44,7 @@ export function Failed({ error, again }) {
     ${again && html`<button onClick=${again}>Try again</button>`}</div>`;
 }
 
-const TONES = { live: "good", running: "good", done: "good", loading: "busy", building: "busy", waiting: "busy", "catching up": "busy", failed: "bad", stopped: "bad", "not started": "bad" };
+const TONES = { live: "good", running: "good", done: "good", ended: "good", handled: "good", rejected: "busy", stuck: "bad", parked: "bad", open: "busy", loading: "busy", building: "busy", waiting: "busy", "catching up": "busy", failed: "bad", stopped: "bad", "not started": "bad" };
 export const tone = (state) => TONES[state] || "calm";
 export const Badge = ({ state }) => html`<span class=${`badge ${tone(state)}`}>${state}</span>`;
 
