@@ -2,16 +2,15 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import command_line
 
 from syncline import (
     App,
@@ -208,10 +207,9 @@ def test_the_command_prints_the_new_name_or_that_there_is_nothing_to_do(tmp_path
     config += '[read_model.read]\ndatabase = "sqlite:///read.db"\nviews = "things.sql"\n'
 
     def syncline(*arguments: str) -> str:
-        command: Callable[..., Any] = subprocess.run
-        done = command([sys.executable, "-m", "syncline", *arguments], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return str(done.stdout)
+        done = command_line.syncline(tmp_path, *arguments)
+        assert done.status == 0, done.text
+        return done.out
 
     (tmp_path / "syncline.toml").write_text(config.format("triggers"))
     assert "nothing to do" in syncline("restored", "box")

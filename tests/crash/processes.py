@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from tests.command_line import syncline
 from tests.crash import bank
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,11 +83,9 @@ class Bank:
 
     def command(self, *arguments: str) -> str:
         """What a command prints; it must end with status 0."""
-        done = subprocess.run(
-            self._command(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=TIMEOUT_S, check=False
-        )
-        assert done.returncode == 0, f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        done = syncline(self.folder, *arguments)
+        assert done.status == 0, f"{' '.join(arguments)}: {done.status}\n{done.text}"
+        return done.out
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "syncline", *arguments, "--config", str(self.folder / "syncline.toml")]

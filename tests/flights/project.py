@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from tests import command_line
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "flights"
@@ -46,10 +47,9 @@ def python(program: str, *args: str) -> str:
 
 def syncline(folder: Path, *args: str, status: int = 0) -> str:
     """What a command prints; it must exit with `status`."""
-    command = [sys.executable, "-m", "syncline", *args, "--config", str(folder / "syncline.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=TIMEOUT_S, check=False)
-    assert done.returncode == status, f"{' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    done = command_line.syncline(folder, *args)
+    assert done.status == status, f"{' '.join(args)}: {done.status}\n{done.text}"
+    return done.out
 
 
 def ask(folder: Path, *args: str) -> dict[str, Any]:
