@@ -1,6 +1,8 @@
 """Views, queries, and services that are not written with Syncline, as an application's Python code defines them. Values only."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 from syncline.places import Capture, Placed, Store
 from syncline.read import named_query
@@ -20,6 +22,14 @@ class View:
     query: str
     indexes: tuple[tuple[str, ...], ...] = ()
     recompute_whole: bool = False
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """The view that a file defines, named after it. Raises InvalidDefinition with every fault, or OSError."""
+        file = Path(path)
+        found = view_files.parse_view(file.stem, file.read_text("utf-8"), str(path))
+        description = [f"-- {line}" for line in found.description.splitlines()]
+        return cls(found.name, found.key, "\n".join([*description, found.sql]), found.indexes, found.whole)
 
     def on(self, store: Store) -> Placed:
         """This view in the read store `store`, together with all other views placed there."""
