@@ -8,6 +8,8 @@ from types import MappingProxyType
 from syncline import App, NamedQuery, Polling, SQLite, Triggers, View
 
 from .cards import cards, cards_told
+from .charging import charging
+from .checkout import DEADLINE_S, checkout
 from .customers import customers
 from .inventory import inventory, stock_told
 from .orders import orders
@@ -18,8 +20,17 @@ FOLLOW: Mapping[str, Triggers | Polling] = MappingProxyType({"inventory": Trigge
 """How those services are followed whose truth is tables, unless told otherwise; the others are followed by their events."""
 
 
-def build(folder: Path, *, follow: Mapping[str, Triggers | Polling] = FOLLOW, views: Sequence[View] = ()) -> App:
-    """The shop with all its databases in `folder`. `follow` may name services of FOLLOW; `views` are further ones."""
+def build(
+    folder: Path,
+    *,
+    follow: Mapping[str, Triggers | Polling] = FOLLOW,
+    deadline_s: float = DEADLINE_S,
+    views: Sequence[View] = (),
+) -> App:
+    """The shop with all its databases in `folder`.
+
+    `follow` may name services of FOLLOW; `deadline_s` is how long a payment may take; `views` are further ones.
+    """
     if unknown := follow.keys() - FOLLOW.keys():
         raise ValueError(f"{', '.join(sorted(unknown))}: only these can be followed otherwise: {', '.join(FOLLOW)}")
     capture = {**FOLLOW, **follow}
@@ -37,6 +48,8 @@ def build(folder: Path, *, follow: Mapping[str, Triggers | Polling] = FOLLOW, vi
         customers.on(at("customers"), capture["customers"]),
         cards.on(at("cards")),
         cards_told.on(at("cards")),
+        checkout(deadline_s=deadline_s).on(at("sagas")),
+        charging.on(at("sagas")),
         *(each.on(at("shop")) for each in [*shown, *asked]),
     )
 

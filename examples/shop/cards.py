@@ -87,8 +87,6 @@ cards_told = Outbox(
     "cards_told",
     key="order_id",
     events=CardCharged | CardDeclined | CardRefunded,
-    relations={},
-    rows=lambda event: (),
 )
 
 

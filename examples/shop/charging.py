@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from syncline import Saga
+
 from .cards import CardCharged, CardDeclined, CardRefunded, ChargeCard, RefundCard
 from .payments import (
     PaymentDeclined,
@@ -41,3 +43,14 @@ def react(event: Event) -> Iterator[Command]:
             yield RefundCard(order_id)
         case CardRefunded(order_id):
             yield RecordRefund(order_id)
+
+
+charging = Saga(
+    "charging",
+    key="order_id",
+    starts_on=PaymentRequested,
+    ends_on=(PaymentTaken, PaymentDeclined, PaymentVoided, PaymentRefunded),
+    events=Event,
+    commands=Command,
+    react=react,
+)

@@ -6,8 +6,9 @@ that is known. So there is one way of compensation, whether stock, card, deadlin
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
-from syncline import After, CommandRejected
+from syncline import After, CommandRejected, Saga
 
 from .inventory import OutOfStock, ReleaseStock, ReserveStock, StockReserved, Wanted
 from .orders import CancelOrder, ConfirmOrder, OrderCancelled, OrderConfirmed, OrderPlaced
@@ -63,3 +64,18 @@ def evolve(checkout: Checkout, event: Event) -> Checkout:
         case _, OrderConfirmed() | OrderCancelled():
             return replace(checkout, stage="over")
     return checkout
+
+
+def checkout(*, deadline_s: float = DEADLINE_S) -> Saga:
+    """The saga, with the time that a payment may take."""
+    return Saga(
+        "checkout",
+        key="order_id",
+        starts_on=OrderPlaced,
+        ends_on=(OrderConfirmed, OrderCancelled),
+        events=Event,
+        commands=Command,
+        initial=Checkout(),
+        evolve=evolve,
+        react=partial(react, deadline_s=deadline_s),
+    )

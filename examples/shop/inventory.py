@@ -99,8 +99,6 @@ stock_told = Outbox(
     "stock_told",
     key="order_id",
     events=StockReserved | OutOfStock | StockReleased,
-    relations={},
-    rows=lambda event: (),
 )
 
 

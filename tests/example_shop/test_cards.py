@@ -1,9 +1,5 @@
 """The card processor moves money once for an order, however it is asked, and answers as each card does."""
 
-import sqlite3
-from contextlib import closing
-from typing import Any
-
 import pytest
 from shop.cards import (
     ANSWERS_LATE,
@@ -16,8 +12,7 @@ from shop.cards import (
     RefundCard,
     SwitchProcessor,
 )
-
-from syncline.testing import InMemory
+from tests.example_shop.shop_at import Shop
 
 REFUND = RefundCard("o-1")
 
@@ -26,18 +21,8 @@ def charge(card: str) -> ChargeCard:
     return ChargeCard("o-1", 3230, card)
 
 
-def rows(shop: InMemory, sql: str) -> list[tuple[Any, ...]]:
-    (service,) = (each for each in shop.app.config.services if each.name == "cards")
-    with closing(sqlite3.connect(service.database)) as connection:
-        return connection.execute(sql).fetchall()
-
-
-def moved(shop: InMemory) -> list[int]:
-    return [cents for (cents,) in rows(shop, "SELECT cents FROM movement ORDER BY movement_id")]
-
-
-def told(shop: InMemory) -> list[str]:
-    return [name for (name,) in rows(shop, "SELECT name FROM syncline_event ORDER BY position")]
+def moved(shop: Shop) -> list[int]:
+    return [cents for (cents,) in shop.rows("cards", "SELECT cents FROM movement ORDER BY movement_id")]
 
 
 @pytest.mark.parametrize(
@@ -51,49 +36,49 @@ def told(shop: InMemory) -> list[str]:
     ],
 )
 def test_a_card_behaves_as_its_name_says_however_often_it_is_asked(
-    shop: InMemory, card: str, money: list[int], answers: list[str]
+    shop: Shop, card: str, money: list[int], answers: list[str]
 ) -> None:
     for _ in range(3):
         shop.send(charge(card))
-    assert moved(shop) == money and told(shop) == answers
+    assert moved(shop) == money and shop.told("cards") == answers
 
 
-def test_a_late_answer_is_told_once_and_a_lost_one_never(shop: InMemory) -> None:
+def test_a_late_answer_is_told_once_and_a_lost_one_never(shop: Shop) -> None:
     shop.send(charge(ANSWERS_LATE))
     shop.send(ChargeCard("o-2", 1, NEVER_ANSWERS))
     for _ in range(2):
         shop.send(AnswerLate())
-    assert rows(shop, "SELECT stream, name FROM syncline_event") == [("cards_told-o-1", "CardCharged")]
+    assert shop.rows("cards", "SELECT stream, name FROM syncline_event") == [("cards_told-o-1", "CardCharged")]
 
 
 @pytest.mark.parametrize("card", [GOOD, ANSWERS_TWICE, ANSWERS_LATE, NEVER_ANSWERS])
-def test_what_was_charged_goes_back_once(shop: InMemory, card: str) -> None:
+def test_what_was_charged_goes_back_once(shop: Shop, card: str) -> None:
     shop.send(charge(card))
     for _ in range(2):
         shop.send(REFUND)
     shop.send(charge(card))
     assert moved(shop) == [3230, -3230]
-    assert told(shop)[-1] == "CardRefunded" and told(shop).count("CardRefunded") == 1
+    assert shop.told("cards")[-1] == "CardRefunded" and shop.told("cards").count("CardRefunded") == 1
 
 
 @pytest.mark.parametrize("card", [GOOD, DECLINED, NEVER_ANSWERS])
-def test_a_refund_that_comes_before_the_charge_prevents_it(shop: InMemory, card: str) -> None:
+def test_a_refund_that_comes_before_the_charge_prevents_it(shop: Shop, card: str) -> None:
     shop.send(REFUND)
     shop.send(charge(card))
-    assert moved(shop) == [] and told(shop) == []
+    assert moved(shop) == [] and shop.told("cards") == []
 
 
-def test_while_it_is_paused_charges_wait_and_may_be_cancelled(shop: InMemory) -> None:
+def test_while_it_is_paused_charges_wait_and_may_be_cancelled(shop: Shop) -> None:
     shop.send(SwitchProcessor("paused"))
     shop.send(charge(GOOD))
     shop.send(ChargeCard("o-2", 100, NEVER_ANSWERS))
     shop.send(RefundCard("o-2"))
-    assert moved(shop) == [] and told(shop) == []
+    assert moved(shop) == [] and shop.told("cards") == []
     shop.send(SwitchProcessor("charging"))
-    assert moved(shop) == [3230] and told(shop) == ["CardCharged"]
+    assert moved(shop) == [3230] and shop.told("cards") == ["CardCharged"]
 
 
-def test_while_it_declines_every_card_is_declined(shop: InMemory) -> None:
+def test_while_it_declines_every_card_is_declined(shop: Shop) -> None:
     shop.send(SwitchProcessor("declining"))
     shop.send(charge(GOOD))
-    assert moved(shop) == [] and told(shop) == ["CardDeclined"]
+    assert moved(shop) == [] and shop.told("cards") == ["CardDeclined"]
