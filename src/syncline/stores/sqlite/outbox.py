@@ -64,10 +64,29 @@ class SQLiteOutbox:
         return self._caller.run(sql.replace("?", self._caller.mark), values)
 
 
+class _GroupOutbox(SQLiteOutbox):
+    """The same within a group of commands: its log is there, and `head` is where that stood before the group."""
+
+    def __init__(self, transaction: SQLiteTransaction, head: int) -> None:
+        super().__init__(_caller_of(transaction))
+        self._transaction, self._head = transaction, head
+
+    def append(self, events: Sequence[OutboxEvent]) -> None:
+        newest = self._head
+        for index, event in enumerate(events, 1):
+            values = (event.stream, event.name, event.shape, event.data, event.id, len(events) - index, event.at)
+            cursor, _ = self._transaction.run(SQL["append"], (*values, event.command_id, event.metadata, event.stream))
+            newest = cursor.lastrowid or 0
+        before = newest - len(events)
+        if before > self._head:
+            self._transaction.run(SQL["extend"], (before,))
+
+
 def outbox_on(connection: sqlite3.Connection | SQLiteTransaction) -> SQLiteOutbox:
     """The log in the database behind this connection."""
     if isinstance(connection, SQLiteTransaction):
-        return outbox_by(Caller(lambda sql, values: _first(connection.run(sql, values)[1]), "?", lambda: connection))
+        head = connection.recorded_before
+        return outbox_by(_caller_of(connection)) if head is None else _GroupOutbox(connection, head)
 
     def run(sql: str, values: Sequence[object]) -> Any:
         cursor = connection.cursor()
@@ -80,6 +99,10 @@ def outbox_on(connection: sqlite3.Connection | SQLiteTransaction) -> SQLiteOutbo
 def outbox_by(caller: Caller) -> SQLiteOutbox:
     """The log in the database that this caller's statements run on."""
     return SQLiteOutbox(caller)
+
+
+def _caller_of(transaction: SQLiteTransaction) -> Caller:
+    return Caller(lambda sql, values: _first(transaction.run(sql, values)[1]), "?", lambda: transaction)
 
 
 def _begins(driver: Any) -> bool:

@@ -28,6 +28,7 @@ class SQLiteTables:
         or does not make what is published, Unavailable when the file cannot be used.
         """
         self.path, self._setup, self._guard = path, setup, Guard()
+        self._recorded_before: int | None = None
         self._connection = open_service_file(path)
         self._connection.execute("PRAGMA foreign_keys = ON")
         self._connection.set_authorizer(self._guard)
@@ -59,6 +60,8 @@ class SQLiteTables:
 
     def begin(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
+        recorded = self._recorded()
+        self._recorded_before = recorded.n if recorded is not None else None
 
     def commit(self) -> None:
         try:
@@ -74,7 +77,7 @@ class SQLiteTables:
     def begin_command(self) -> SQLiteTransaction:
         self._connection.execute("SAVEPOINT syncline_command")
         self._guard.is_closed = True
-        return SQLiteTransaction(self._connection, self._guard)
+        return SQLiteTransaction(self._connection, self._guard, self._recorded_before)
 
     def end_command(self, *, is_refused: bool) -> bool:
         try:

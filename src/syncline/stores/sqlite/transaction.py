@@ -47,10 +47,12 @@ class Guard:
 
 class SQLiteTransaction:
     """See `Transaction`. `failure` is an error of the database itself, which no command is to blame for; `is_undone` says that a
-    statement made the database undo the whole transaction."""
+    statement made the database undo the whole transaction. `recorded_before` is the newest position that the log of the outbox in
+    the same database had before the group; None where there is none."""
 
-    def __init__(self, connection: sqlite3.Connection, guard: Guard) -> None:
+    def __init__(self, connection: sqlite3.Connection, guard: Guard, recorded_before: int | None = None) -> None:
         self._connection, self._guard = connection, guard
+        self.recorded_before = recorded_before
         self._is_over = False
         self.carried: Carried | None = None
         self.failure: sqlite3.Error | None = None
