@@ -4,6 +4,7 @@ A stored event carries the name of its class without its module, so that a class
 classes of today, upcasters from old shapes of the data. Pure: no database, no clock.
 """
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -174,6 +175,14 @@ class CommandCodec:
         if faults:
             raise InvalidCommand(name, faults)
         return msgspec.convert(value, kind)
+
+    def decode(self, name: str, payload: str | bytes) -> Any:
+        """As `parse`, for what `text` made: fields that the class has no more are left out."""
+        kind = self._classes.get(name)
+        if kind is not None:
+            with contextlib.suppress(msgspec.MsgspecError, ValueError, TypeError):
+                return self._decoders[kind](payload)
+        return self.parse(name, payload)
 
     def schemas(self, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The JSON Schema of each command, by name, and those that they refer to, which are to be found at `where`/NAME."""

@@ -75,7 +75,7 @@ class KeptSagas:
 
     def command(self, stored: StoredCommand) -> Any:
         """The command that is stored. Raises NotFound, InvalidCommand."""
-        return self._command_codecs[stored.saga].parse(stored.name, stored.payload)
+        return self._command_codecs[stored.saga].decode(stored.name, stored.payload)
 
     def text(self, saga: Saga, command: Any) -> str:
         """A command as it is stored. Raises InvalidCommand."""

@@ -6,7 +6,7 @@ the checkpoint. One process at a time runs the sagas of a store; whoever was tak
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from syncline.errors import Fenced, StoreError
@@ -184,19 +184,19 @@ class SagaStore:
         run, many = self._database.run, self._database.run_many
         with self._writing():
             many("upsert_feed", (_feed(saga, service, at) for (saga, service), at in work.feeds.items()))
-            many("upsert_saga", map(asdict, work.sagas.values()))
-            many("insert_input", ({"saga": saga, **asdict(each)} for saga, each in work.inputs))
+            many("upsert_saga", map(_row, work.sagas.values()))
+            many("insert_input", ({"saga": saga, **_row(each)} for saga, each in work.inputs))
             for saga, key in work.reopened:
                 run("reopen_commands", saga=saga, key=key)
-            many("update_command", map(asdict, work.outcomes.values()))
-            many("insert_command", map(asdict, work.commands))
+            many("update_command", map(_row, work.outcomes.values()))
+            many("insert_command", map(_row, work.commands))
             for saga, key in work.dropped:
                 run("drop_commands", saga=saga, key=key)
             for saga, key in (*work.ended, *work.dropped):
                 run("delete_deadlines", saga=saga, key=key)
             withdrawn = [of for of, deadline in work.deadlines.items() if deadline is None]
             many("delete_deadline", ({"saga": saga, "key": key, "label": label} for saga, key, label in withdrawn))
-            many("upsert_deadline", (asdict(each) for each in work.deadlines.values() if each is not None))
+            many("upsert_deadline", (_row(each) for each in work.deadlines.values() if each is not None))
             many("delete_request", ({"id": number} for number in work.requests))
 
     def feeds(self) -> dict[tuple[str, str], Position]:
@@ -277,6 +277,11 @@ class SagaStore:
             if epoch != self._epoch:
                 raise Fenced(f"{holder} runs the sagas in {self._database.shown} by now; this process stops running them")
             yield
+
+
+def _row(record: StoredSaga | StoredInput | StoredCommand | StoredDeadline) -> dict[str, object]:
+    """Its fields by name. (`dataclasses.asdict` copies deeply, which took most of a step's time.)"""
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def _feed(saga: str, service: str, at: Position) -> dict[str, object]:

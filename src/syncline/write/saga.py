@@ -6,6 +6,7 @@ A refusal is answered by a compensation, which is an ordinary command; silence b
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from syncline.codec import CommandCodec, classes_of, fields_of
@@ -91,12 +92,17 @@ class Saga:
 
     @property
     def command_codec(self) -> CommandCodec:
-        return CommandCodec(classes_of(self.commands))
+        return CommandCodec(self.command_classes)
 
-    @property
+    @cached_property
     def event_classes(self) -> tuple[type, ...]:
         """The events that it reads."""
         return classes_of(self.events)
+
+    @cached_property
+    def command_classes(self) -> tuple[type, ...]:
+        """The commands that it sends."""
+        return classes_of(self.commands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,7 @@ def reacted(saga: Saga, state: Any, event: Any) -> Wanted:
     if not hasattr(found, "__iter__"):
         raise _wrong(saga, event, f"react returned {found!r}; return or yield commands")
     wanted = tuple(found)
-    commands = classes_of(saga.commands)
+    commands = saga.command_classes
     for each in wanted:
         sent = each.send if isinstance(each, After) else each
         if not isinstance(each, Withdraw) and not isinstance(sent, commands):
