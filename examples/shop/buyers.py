@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import math
 import random
 import sqlite3
 import sys
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from syncline import App, Receipt
 
@@ -41,8 +43,10 @@ SELECT order_id, status
   FROM order_details
  WHERE status <> 'placed' AND order_id IN (SELECT value FROM json_each(?))
 """
-LOOK_S = 0.002
+LOOK_S = 0.003
 READY_S = 60.0
+TOLD_AT = datetime(2026, 5, 31, tzinfo=UTC)
+"""The time of the program's orders, so that those of a seed are always the same."""
 ANSWER_LATE_S = 0.05
 
 
@@ -95,8 +99,9 @@ class Figures:
         return sum(self.ended.values()) / self.seconds if self.ended else 0.0
 
     def latency_ms(self, percent: float) -> float:
+        """The smallest that at least `percent` of all do not exceed."""
         ordered = sorted(self.latencies_ms)
-        return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)] if ordered else 0.0
+        return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1] if ordered else 0.0
 
 
 def buy(
@@ -194,25 +199,55 @@ class _Load:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m shop.buyers", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m shop.buyers", description=str(__doc__).partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("."), help="where the databases are, or are to be (default: here)")
     parser.add_argument("--orders", type=int, default=200, help="how many (default 200); the same seed places the same orders")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--deadline-s", type=float, default=2.0, help="when a payment without an answer is given up (default 2)")
+    parser.add_argument("--seed", type=int, default=1, help="which orders (default 1)")
+    parser.add_argument("--in-flight", type=int, default=256, help="how many may be open at once (default 256)")
+    parser.add_argument("--rate", type=float, help="how many are placed in a second, at most")
+    parser.add_argument("--all-good", action="store_true", help="every card is good, and everything is in stock")
+    parser.add_argument("--deadline-s", type=float, default=5.0, help="when a payment without an answer is given up (default 5)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    shares = Shares(0, 0, 0, 0, 0) if options.all_good else Shares()
     with build(options.folder, deadline_s=options.deadline_s) as app:
         fill(app, options.folder)
         with running(app):
-            figures = buy(app, options.folder, orders=options.orders, seed=options.seed, now=datetime(2026, 5, 31, tzinfo=UTC))
+            figures = buy(
+                app,
+                options.folder,
+                orders=options.orders,
+                rate=options.rate,
+                in_flight=options.in_flight,
+                seed=options.seed,
+                shares=shares,
+                now=TOLD_AT,
+            )
         with app.settling() as settle:  # refunds may still be under way, though no order is
             settle()
         report, differences = reconcile(options.folder), app.verify().differences
-    print(", ".join(f"{count} {status}" for status, count in sorted(figures.ended.items())))
-    print(f"{figures.orders_per_s:.0f} orders/s; until seen to have ended: {figures.latency_ms(50):.0f} ms in the middle")
-    print(*report.faults or ["stock, money and orders match"], sep="\n")
-    print(*differences or ["every view is what its query gives over the services"], sep="\n")
-    return 1 if report.faults or differences else 0
+        still_open = sum(each.open + each.parked + each.waiting for each in app.sagas.counts())
+    found = {
+        "ended": dict(figures.ended),
+        "orders_per_s": figures.orders_per_s,
+        "ended_after_ms": {f"p{percent}": figures.latency_ms(percent) for percent in (50, 90, 99)},
+        "counts": dict(report.counts),
+        "faults": list(report.faults),
+        "differences": [str(difference) for difference in differences],
+        "sagas_open": still_open,
+    }
+    print(json.dumps(found, indent=2) if options.json else _told(found))
+    return 1 if report.faults or differences or still_open else 0
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    lines = [", ".join(f"{count} {status}" for status, count in sorted(found["ended"].items()))]
+    lines.append(f"{found['orders_per_s']:.0f} orders/s; half of them had ended after {found['ended_after_ms']['p50']:.0f} ms")
+    lines += found["faults"] or ["stock, money and orders match"]
+    lines += found["differences"] or ["every view is what its query gives"]
+    lines.append(f"{found['sagas_open']} sagas are open")
+    return "\n".join(lines)
 
 
 @contextmanager
