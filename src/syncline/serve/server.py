@@ -9,7 +9,7 @@ import threading
 from types import TracebackType
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from syncline.errors import Unavailable
 
@@ -23,7 +23,7 @@ MOST_HEADER_BYTES = 32_768
 class Server:
     """An application that is answered for at an address until the block ends."""
 
-    def __init__(self, application: Starlette, host: str, port: int) -> None:
+    def __init__(self, application: ASGIApp, host: str, port: int) -> None:
         """Raises Unavailable where it cannot be listened on."""
         self._socket = _listening(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
