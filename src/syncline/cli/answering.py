@@ -1,14 +1,18 @@
-"""The query service beside the relays of `syncline run`."""
+"""What answers over HTTP while a command runs: the query service beside the relays of `syncline run`, and the demo's pages."""
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from syncline.errors import Unavailable
+
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from syncline.app import App
     from syncline.http_config import HttpConfig
 
@@ -39,12 +43,37 @@ def answering(app: "App", config: "HttpConfig | None") -> Iterator[str | None]:
         yield None
         return
     from syncline.serve import asgi
+
+    if config.access_log:
+        _print_accesses()
+    with _served(asgi(app, config), config.host, config.port) as url:
+        yield url
+
+
+@contextmanager
+def listening(application: "ASGIApp", port: int | None) -> Iterator[str]:
+    """Answers with an application on this machine while the block runs; without a port at the default one, or any that is free.
+
+    Raises Unavailable where the port cannot be listened on.
+    """
+    from syncline.http_config import DEFAULT_HOST, DEFAULT_PORT
+
+    with ExitStack() as open_:
+        try:
+            url = open_.enter_context(_served(application, DEFAULT_HOST, DEFAULT_PORT if port is None else port))
+        except Unavailable:
+            if port is not None:
+                raise
+            url = open_.enter_context(_served(application, DEFAULT_HOST, 0))
+        yield url
+
+
+@contextmanager
+def _served(application: "ASGIApp", host: str, port: int) -> Iterator[str]:
     from syncline.serve.server import Server
 
     logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S", level=logging.WARNING)
-    if config.access_log:
-        _print_accesses()
-    with Server(asgi(app, config), config.host, config.port) as server:
+    with Server(application, host, port) as server:
         yield server.url
 
 

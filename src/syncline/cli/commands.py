@@ -10,6 +10,7 @@ from click.shell_completion import get_completion_class
 
 from syncline.cli.answering import answering, http_config
 from syncline.cli.dead_letters import dead_letters
+from syncline.cli.demo import demo
 from syncline.cli.printing import print_json
 from syncline.cli.program import (
     ANSWER_IS_NO,
@@ -56,7 +57,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 def main() -> None:
     """Keeps read models joined over several services' databases exact.
 
-    Write a `syncline.toml` (or let `syncline init` do it), and `syncline run`.
+    `syncline demo` shows it. For services of yours write a `syncline.toml` (or let `syncline init` do it), and `syncline run`.
 
     Exit status: 0 done; 1 the answer is no (drift, stale, not ready, not found); 2 wrong use or refused definition.
     """
@@ -244,6 +245,7 @@ def _counted(config: "Config", sagas: int = 0) -> str:
 
 
 for _command in (
+    demo,
     init,
     check,
     run,

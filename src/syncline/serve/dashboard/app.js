@@ -2,6 +2,7 @@
 
 import { follow, json, token } from "./api.js";
 import { Failed, age, decoded, html, render, useEffect, useRef, useState } from "./parts.js";
+import { Theme } from "./theme.js";
 import { System } from "./pages/system.js";
 import { Views } from "./pages/views.js";
 import { Feed } from "./pages/feed.js";
@@ -115,13 +116,6 @@ function Unknown({ onToken }) {
     <p>This service answers callers that show a token. It is kept in this tab, and forgotten with it.</p>
     <label>Token <input ref=${text} type="password" autocomplete="off" autofocus required /></label>
     <button class="primary">Go on</button></form></main>`;
-}
-
-function Theme() {
-  const [dark, setDark] = useState(() => (localStorage.getItem("syncline.theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark");
-  useEffect(() => { document.documentElement.dataset.theme = dark ? "dark" : "light"; dispatchEvent(new Event("syncline:theme")); }, [dark]);
-  const turn = () => { localStorage.setItem("syncline.theme", dark ? "light" : "dark"); setDark(!dark); };
-  return html`<button class="plain" onClick=${turn} aria-label=${dark ? "Light" : "Dark"}>${dark ? "☀" : "☾"}</button>`;
 }
 
 function Help({ pages, onClose }) {
