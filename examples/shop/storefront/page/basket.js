@@ -42,7 +42,7 @@ export function Basket({ shop, chosen }) {
   if (!products.isThere || !shop) return html`<h1>Basket</h1><p class="quiet">Loading…</p>`;
   return html`<h1>Basket</h1>
     <form onSubmit=${place}>
-      <ul class="lines">${lines.map((each) => html`<li key=${each.sku}>
+      <ul class="lines in-basket">${lines.map((each) => html`<li key=${each.sku}>
         <span class="what">${each.title}<small class="num">${euros(each.price_cents)}${each.available < each.quantity ? html` · <strong class="few">${Math.max(each.available, 0)} left</strong>` : null}</small></span>
         <${Quantity} sku=${each.sku} title=${each.title} quantity=${each.quantity} />
         <span class="num sum">${euros(each.quantity * each.price_cents)}</span></li>`)}

@@ -25,10 +25,10 @@ function Theirs({ customer }) {
   const spent = all.filter((each) => each.status === "confirmed").reduce((sum, each) => sum + each.total_cents, 0);
   if (!all.length) return html`<p>None yet. <a href="#/">To the shop</a></p>`;
   return html`<p class="quiet num">${all.length} ${all.length === 1 ? "order" : "orders"}, ${all.filter((each) => each.status === "confirmed").length} confirmed for ${euros(spent)}</p>
-    <div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Order</th><th scope="col">State</th><th scope="col">Stock</th><th scope="col">Payment</th><th scope="col" class="num">Total</th></tr></thead>
+    <div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Order</th><th scope="col">State</th><th scope="col" class="detail">Stock</th><th scope="col" class="detail">Payment</th><th scope="col" class="num">Total</th></tr></thead>
     <tbody>${all.slice(0, MOST).map((each) => html`<tr key=${each.order_id} class=${orders.changed.has(each.order_id) ? "changed" : ""}>
       <td><a href=${`#/order/${encodeURIComponent(each.order_id)}`}>${each.order_id}</a><small class="when">${new Date(each.placed_at).toLocaleTimeString()}</small></td>
       <td><span class=${`badge ${TONES[each.status]}`}>${each.status}</span>${each.reason ? html`<small class="when">${each.reason}</small>` : null}</td>
-      <td>${each.stock ?? "–"}</td><td>${each.payment ?? "–"}</td><td class="num">${euros(each.total_cents)}</td></tr>`)}</tbody></table></div>
+      <td class="detail">${each.stock ?? "–"}</td><td class="detail">${each.payment ?? "–"}</td><td class="num">${euros(each.total_cents)}</td></tr>`)}</tbody></table></div>
     ${all.length > MOST ? html`<p class="quiet">The newest ${MOST} are shown.</p>` : null}`;
 }

@@ -18,7 +18,7 @@ export function Window({ chosen }) {
   const shown = all.filter((each) => (!category || each.category === category) && each.title.toLowerCase().includes(text.trim().toLowerCase()));
   return html`<h1>Tea, coffee, and what goes with them</h1>
     <div class="filters" role="group" aria-label="Categories">
-      ${["", ...categories].map((each) => html`<button aria-pressed=${category === each} onClick=${() => setCategory(each)}>${each || "All"}</button>`)}
+      ${["", ...categories].map((each) => html`<button type="button" aria-pressed=${category === each} onClick=${() => setCategory(each)}>${each || "All"}</button>`)}
       <input type="search" aria-label="Search" placeholder="Search" value=${text} onInput=${(event) => setText(event.target.value)} /></div>
     ${products.isThere ? null : html`<p class="quiet">Loading…</p>`}
     ${products.isThere && !shown.length ? html`<p class="quiet">Nothing like that.</p>` : null}
@@ -37,8 +37,8 @@ function Product({ product, quantity, isChanged }) {
 
 // What is sold out can be ordered all the same: the shop finds out when the stock is to be reserved.
 export function Quantity({ sku, title, quantity }) {
-  if (!quantity) return html`<button class="add" onClick=${() => put(sku, 1)} aria-label=${`Add ${title}`}>Add to basket</button>`;
+  if (!quantity) return html`<button type="button" class="add" onClick=${() => put(sku, 1)} aria-label=${`Add ${title}`}>Add to basket</button>`;
   return html`<div class="quantity" role="group" aria-label=${`How many: ${title}`}>
-    <button onClick=${() => put(sku, quantity - 1)} aria-label=${`One less: ${title}`}>−</button><output class="num">${quantity}</output>
-    <button onClick=${() => put(sku, quantity + 1)} aria-label=${`One more: ${title}`}>+</button></div>`;
+    <button type="button" onClick=${() => put(sku, quantity - 1)} aria-label=${`One less: ${title}`}>−</button><output class="num">${quantity}</output>
+    <button type="button" onClick=${() => put(sku, quantity + 1)} aria-label=${`One more: ${title}`}>+</button></div>`;
 }
