@@ -1,5 +1,6 @@
 """`syncline demo`: the shop of the examples at work, with its pages in a browser; or headless, with figures."""
 
+import math
 import sys
 import tempfile
 import threading
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 CHECK_S = 0.25
 ORDERS, RATE = 1_000, 2.0
 """Unless told otherwise: how many orders are placed headless; and how many others place in a second, with pages."""
-DEADLINE_S, HEADLESS_DEADLINE_S = 15.0, 2.0
+DEADLINE_S, HEADLESS_DEADLINE_S = 15.0, 5.0
 """How long an order waits for its payment: short enough to watch it give up."""
 WAYS = ("triggers", "polling")
 POLL_S = 1.0
@@ -79,6 +80,8 @@ def demo(
     """
     if headless and (port is not None or no_browser):
         raise click.UsageError("--headless has no pages: leave --port and --no-browser out")
+    if rate is not None and (math.isnan(rate) or (headless and not rate)):
+        raise click.BadParameter(f"{rate:g} orders a second: they would never be placed", param_hint="--rate")
     follow = dict(_way(each) for each in ways)
     with _place(folder) as place, ProgressPrinter() as progress:
         if headless:
