@@ -32,9 +32,12 @@ EVERYTHING = "requirements.lock"
 
 
 def demo(args):
-    """the example on real data, nothing else to install; --postgres: on PostgreSQL, brought along; Ctrl-C stops it"""
+    """the shop, opened in a browser; `demo flights`: the example on real data (--postgres: on a server); Ctrl-C stops it"""
+    if args[:1] != ["flights"]:
+        set_up(DEMO)
+        become([PYTHON, "-m", "syncline", "demo", *args])
     set_up(EVERYTHING if any(arg.partition("=")[0] == "--postgres" for arg in args) else DEMO)
-    become([PYTHON, "examples/flights/demo.py", *args])
+    become([PYTHON, "examples/flights/demo.py", *args[1:]])
 
 
 def test(args):

@@ -371,7 +371,7 @@ def main() -> int:
     display = Display(Console())
     for module, needs_it in (("syncline", True), ("psycopg", options.postgres is not None)):
         if needs_it and importlib.util.find_spec(module) is None:
-            advice = "use `./do demo`, or `pip install -e '.[postgres]'`"
+            advice = "use `./do demo flights`, or `pip install -e '.[postgres]'`"
             print(f"error: {module} is not installed here; {advice}", file=sys.stderr)
             return WRONG_USE
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -75,7 +75,8 @@ def _listening(host: str, port: int) -> socket.socket:
         found.close()
         if error.errno == errno.EADDRINUSE:
             raise Unavailable(
-                f"{where} is taken by another program, perhaps another `syncline run`; stop that, or listen elsewhere: run --listen HOST:PORT, demo --port PORT"
+                f"{where} is taken by another program, perhaps another `syncline run`; stop that, or listen elsewhere: "
+                "`run --listen HOST:PORT`, `demo --port PORT`"
             ) from error
         raise Unavailable(f"{where} cannot be listened on: {error.strerror}; correct `listen`") from error
     return found
