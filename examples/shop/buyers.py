@@ -227,7 +227,7 @@ def main() -> int:
         with app.settling() as settle:  # refunds may still be under way, though no order is
             settle()
         report, differences = reconcile(options.folder), app.verify().differences
-        still_open = sum(each.open + each.parked + each.waiting for each in app.sagas.counts())
+        still_open = sum(each.open + each.parked + each.waiting for each in app.sagas.status())
     found = {
         "ended": dict(figures.ended),
         "orders_per_s": figures.orders_per_s,
