@@ -347,12 +347,6 @@ def test_a_role_without_the_right_to_make_schemas_is_told_which_grant_it_lacks(p
             owner.execute(f"DROP ROLE {role}")
 
 
-def test_a_value_too_long_for_an_index_is_refused_with_what_it_is_about(world: World) -> None:
-    world.load()
-    with pytest.raises(StoreError, match="index row .* a key or what views join or group by"):
-        world.give("stock.item", [(random.Random(1).randbytes(4000).hex(), None, None)])
-
-
 @pytest.mark.parametrize("collation", ["C", "C.UTF-8"])
 def test_ranges_of_a_mirror_are_in_the_order_of_bytes_and_read_by_an_index(postgres: Databases, collation: str) -> None:
     url = postgres.create("order")

@@ -336,6 +336,8 @@ class Relay:
     # -- durability ----------------------------------------------------------------------------------------------------
 
     def _keep_house(self, now: float) -> None:
+        for line in self.store.take_remarks():
+            self._say(line)
         if now - self._last_sync >= ACKNOWLEDGE_INTERVAL_S:
             self._last_sync = now
             self._acknowledge(is_empty_due=now - self._last_acknowledged >= ACKNOWLEDGE_EMPTY_S)

@@ -8,11 +8,11 @@ Tables switch one after the other, so a row whose keys change through two tables
 Everything happens in SQL on temporary tables, which a store's `Machine` runs; the only loop is over nodes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from syncline.messages import Chunk
 from syncline.read.maintain.schema import mirror_id
-from syncline.stores.machine import DataFault, Delta, Machine, Node, ViewNode
+from syncline.stores.machine import DataFault, Delta, Machine, Node, Outgrown, ViewNode
 from syncline.stores.parked import Parking
 
 
@@ -40,6 +40,9 @@ class Engine:
 
     def switch(self, staged: Mapping[str, Delta]) -> None:
         """Applies what is staged, and everything that follows from it, in the order of the nodes."""
+        self._with_room(lambda: self._switch(staged))
+
+    def _switch(self, staged: Mapping[str, Delta]) -> None:
         touched: set[str] = set()
         for node in self.nodes.values():
             if isinstance(node, ViewNode):
@@ -51,8 +54,12 @@ class Engine:
     def recompute(self, table: str, keys: Iterable[Sequence[object]]) -> None:
         """Recomputes a view for these partition keys (any one key for a view of one piece), and what follows from it."""
         node = self.view(table)
-        self.machine.add_keys(node, keys if node.plan.partition else [(1,)])
-        touched = {table}
+        affected = list(keys) if node.plan.partition else [(1,)]
+        self._with_room(lambda: self._recompute(node, affected))
+
+    def _recompute(self, node: ViewNode, keys: Sequence[Sequence[object]]) -> None:
+        self.machine.add_keys(node, keys)
+        touched = {node.table}
         for each in self.nodes.values():
             if isinstance(each, ViewNode) and each.table in touched:
                 self._write(each, self._compute(each), touched)
@@ -71,6 +78,19 @@ class Engine:
         node = self.nodes[table]
         assert isinstance(node, ViewNode)
         return node
+
+    def _with_room(self, work: Callable[[], None]) -> None:
+        """Does it again whenever a value was too long for an index, until all have room."""
+        self.machine.begin()
+        while True:
+            try:
+                work()
+                self.machine.finish()
+            except Outgrown as failure:
+                self.machine.make_room(failure)
+                self.parking.doubt()
+            else:
+                return
 
     def _compute(self, node: ViewNode) -> Delta:
         """Forms a view's delta from its affected keys; those whose rows cannot be computed are parked."""

@@ -12,6 +12,14 @@ class DataFault(Exception):
     """A statement failed for the data that it read; what it wrote is undone."""
 
 
+class Outgrown(Exception):
+    """A value is too long for an index of a table, or of a list of affected keys; its cause is the driver's error."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(table)
+
+
 @dataclass(frozen=True, slots=True)
 class WalkStep:
     """Adds the keys of view node `view` that a change of another node affects: statements for the old and the new state."""
@@ -48,8 +56,21 @@ class Machine(Protocol):
     """What a store does with a node's tables: the stored one, its delta and, of a view, its affected keys. All within the
     transaction that applies a batch."""
 
+    def begin(self) -> None:
+        """Rows are staged; what is done from here on may have to be done again."""
+        ...
+
+    def finish(self) -> None:
+        """Returns when all that was asked for since `begin` is done. Raises Outgrown."""
+        ...
+
+    def make_room(self, failure: Outgrown) -> None:
+        """Undoes what was done since `begin`, and has indexes of the table take values of any length. Raises the failure's cause
+        where they do already."""
+        ...
+
     def execute(self, statement: str) -> int:
-        """Runs the statement of one walk; returns how many keys were new."""
+        """Runs the statement of one walk; returns how many keys were new. Raises Outgrown."""
         ...
 
     def stage(self, node: Node, rows: Sequence[Row], deleted: Sequence[Key]) -> Delta:
@@ -79,7 +100,8 @@ class Machine(Protocol):
 
     def write(self, node: Node, delta: Delta) -> Iterable[str]:
         """Runs the node's walks over the old state, writes the delta to the stored table, and to the change feed of a view that
-        has one, runs the walks over the new state, and empties the delta. Returns the views for which a walk found keys."""
+        has one, runs the walks over the new state, and empties the delta. Returns the views for which a walk found keys. Raises
+        Outgrown."""
         ...
 
     def clear(self, node: Node) -> None:
@@ -87,7 +109,7 @@ class Machine(Protocol):
         ...
 
     def add_keys(self, node: ViewNode, keys: Iterable[Sequence[object]]) -> None:
-        """Makes keys affected that are not; any one key for a view of one piece."""
+        """Makes keys affected that are not; any one key for a view of one piece. Raises Outgrown."""
         ...
 
     def keys(self, node: ViewNode) -> list[Key]: ...

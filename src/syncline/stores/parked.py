@@ -39,7 +39,11 @@ class Parking:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._views = {key.view for key in parked_keys(run)}
+        self._found: set[str] | None = None
+
+    def doubt(self) -> None:
+        """Something was undone: what is stored is read again when it is needed."""
+        self._found = None
 
     def recover(self, machine: Machine, node: ViewNode, attempt: Callable[[ViewNode], int]) -> int:
         """Attempts the view's affected keys in parts. Keys that fail are parked, and no longer affected; returns the rows
@@ -77,7 +81,7 @@ class Parking:
         """A build takes the place of the live table `view`."""
         self._run("forget_parked", view=view)
         self._run("rename_parked", stored=stored, view=view)
-        self._views = {key.view for key in parked_keys(self._run)}
+        self.doubt()
 
     def forget(self, view: str) -> None:
         if view in self._views:
@@ -88,6 +92,12 @@ class Parking:
     def views(self) -> frozenset[str]:
         """The stored tables of views that have parked keys."""
         return frozenset(self._views)
+
+    @property
+    def _views(self) -> set[str]:
+        if self._found is None:
+            self._found = {key.view for key in parked_keys(self._run)}
+        return self._found
 
     def _set_keys(self, machine: Machine, node: ViewNode, keys: list[Key]) -> None:
         machine.clear_keys(node)

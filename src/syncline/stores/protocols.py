@@ -61,6 +61,8 @@ class Views(Protocol):
 
     def trim_changes(self) -> None: ...
 
+    def take_remarks(self) -> list[str]: ...
+
 
 class Checkpoints(Protocol):
     """The vector of a read store, moved with the rows."""

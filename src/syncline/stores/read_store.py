@@ -336,6 +336,12 @@ class StoredReadModel:
         begun = self._database.builds.begun()
         return [(stored.rpartition("__g")[0], done, total) for stored, (total, done) in begun.items()]
 
+    def take_remarks(self) -> list[str]:
+        """What people should know of what was done to tables since this was asked last."""
+        remarks = list(self._database.remarks)
+        self._database.remarks.clear()
+        return remarks
+
     def trim_changes(self) -> None:
         """Forgets the oldest rows of the change feeds beyond what is kept, and drops what could not be dropped before."""
         with self._transaction():
@@ -360,4 +366,5 @@ class StoredReadModel:
         except BaseException:
             self._vector.doubt()
             self._held_back.doubt()
+            self._engine.parking.doubt()
             raise

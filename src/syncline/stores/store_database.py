@@ -52,6 +52,11 @@ class StoreDatabase(Protocol):
     def builds(self) -> Builds: ...
 
     @property
+    def remarks(self) -> list[str]:
+        """What people should know of what was done to tables; whoever tells them empties it."""
+        ...
+
+    @property
     def is_cut(self) -> bool:
         """Whether the connection is gone for good: the store must be opened anew."""
         ...

@@ -15,6 +15,7 @@ import psycopg
 from syncline.stores.engine import Engine
 from syncline.stores.own_tables import Run
 from syncline.stores.postgres.connection import Connection, quoted
+from syncline.stores.postgres.indexes import LENGTH, OURS, create_index
 from syncline.stores.postgres.layout import Layout, stored_name
 from syncline.stores.postgres.machine import PostgresMachine
 from syncline.stores.postgres.planner import plan_by_indexes, plan_for_all_rows
@@ -140,7 +141,7 @@ class PostgresBuilds:
         needed = {_short(name) for name in definitions.needed_indexes()}
         for relation in definitions.relations.values():
             for (name,) in self._indexes(self._layout.mirror(relation)):
-                if name.startswith("ix_") and name not in needed:
+                if name.startswith(OURS) and name[:LENGTH] not in needed:
                     self._connection.execute(f"DROP INDEX {quoted(self._layout.schema_of(relation.service), name)}")
 
     def _indexes(self, table: str) -> list[tuple[str]]:
@@ -188,8 +189,9 @@ class PostgresBuilds:
                 self._connection.execute(f"ALTER TABLE {table} ALTER {quoted(column.name)} SET NOT NULL")
         self._run("insert_made", name=stored.table, kind="table")
         total = self._compute_whole(stored, tables) if not definitions.live else None
-        unique = quoted(_short(index_name(stored.table, plan.key)))
-        self._connection.execute(f"CREATE UNIQUE INDEX {unique} ON {table} ({listed(plan.key)}) NULLS NOT DISTINCT")
+        create_index(
+            self._connection, _short(index_name(stored.table, plan.key)), table, [quoted(n) for n in plan.key], unique=True
+        )
         for terms in plan.own_indexes:
             self._create_index(stored.table, table, terms)
         if total is None:
@@ -229,9 +231,8 @@ class PostgresBuilds:
 
     def _create_index(self, name: str, table: str, terms: Sequence[str]) -> None:
         index = _short(index_name(name, terms))
-        if (index,) not in self._indexes(table):
-            expressions = ", ".join(term if term.startswith("(") else quoted(term) for term in terms)
-            self._connection.execute(f"CREATE INDEX {quoted(index)} ON {table} ({expressions})")
+        if not any(there.startswith(index) for (there,) in self._indexes(table)):
+            create_index(self._connection, index, table, [term if term.startswith("(") else quoted(term) for term in terms])
 
     def _fill(self, engine: Engine, stored: Stored, total: int, done: int) -> int:
         started = time.monotonic()
@@ -240,10 +241,8 @@ class PostgresBuilds:
         assert isinstance(machine, PostgresMachine)
         program = machine.view_program(engine.view(stored.table))
         listing, parts = self._layout.of_views(list_table(stored.table)), listed(program.parts)
-        self._connection.execute(
-            f"INSERT INTO {program.keys} ({parts}) SELECT {parts} FROM {listing} "
-            f"WHERE syncline_number > {done} AND syncline_number <= {up_to} ON CONFLICT DO NOTHING"
-        )
+        numbered = f"WHERE syncline_number > {done} AND syncline_number <= {up_to}"
+        machine.list_keys(program, f"SELECT {parts} FROM {listing} {numbered}")
         engine.fill(stored.table)
         self._run("upsert_build", stored=stored.table, generation=generation_of(stored.table), total=total, done=up_to)
         spent = time.monotonic() - started
@@ -256,4 +255,4 @@ class PostgresBuilds:
 
 def _short(index: str) -> str:
     """The name of an index, as long as PostgreSQL keeps it: a digest of the whole."""
-    return f"ix_{hashlib.sha256(index.encode()).hexdigest()[:24]}"
+    return f"{OURS}{hashlib.sha256(index.encode()).hexdigest()[: LENGTH - len(OURS)]}"

@@ -11,8 +11,8 @@ from syncline.errors import StoreError
 from syncline.messages import Chunk, Key, Row
 from syncline.move.feed import Held, key_of
 from syncline.stores.postgres.connection import Connection, quoted
-from syncline.stores.postgres.mirror import is_text
 from syncline.stores.postgres.source import Table, columns_of, printed
+from syncline.stores.postgres.values import is_text
 
 FETCH_ROWS = 2_000
 _FLOATS = ("real", "double precision")

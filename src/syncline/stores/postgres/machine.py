@@ -5,15 +5,18 @@ have every statement planned again; what that leaves is vacuumed between two bat
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
 import psycopg
+from psycopg import errors
 
 from syncline.messages import Key, Row
-from syncline.stores.machine import DataFault, Delta, Node, ViewNode
+from syncline.stores.machine import DataFault, Delta, Node, Outgrown, ViewNode
 from syncline.stores.postgres.connection import Connection
+from syncline.stores.postgres.indexes import drop_unique
 from syncline.stores.postgres.program import PART, PRESENT, Program, ViewProgram, leave, listed
 from syncline.stores.postgres.values import as_parameter, escaped
 
@@ -31,10 +34,13 @@ _OF_THE_DATA = ("21", "22", "23", "54")
 class PostgresMachine:
     """The temporary tables and statements of all stored tables, over the one connection that writes."""
 
-    def __init__(self, connection: Connection, programs: Mapping[str, Program]) -> None:
+    def __init__(self, connection: Connection, programs: Mapping[str, Program], make_room: Callable[[str], bool]) -> None:
+        """`make_room` has the indexes of a stored table take values of any length; false where they did already."""
         self._connection = connection
         self._programs = programs
+        self._make_room = make_room
         self._parts: dict[str, int] = {}
+        self._staged: dict[str, int] = {}
         self._replan_at, self._replan_after = time.monotonic() + PLANS_KEPT_S, ROWS_TO_REPLAN
         self._written = 0
         self._pending: list[tuple[str, Sequence[object] | None]] = []
@@ -75,11 +81,17 @@ class PostgresMachine:
     def flush(self, *statements: str) -> list[int]:
         """Runs what was put off, and then these statements, in one round trip; returns how many rows each of these concerned."""
         run, pending = self._connection.execute, self._pending
-        if len(pending) + len(statements) < 2:
-            cursors = [run(*each, prepare=True) for each in (*pending, *((statement, None) for statement in statements))]
-        else:
-            with self._connection.pipeline():
-                cursors = [run(*each, prepare=True) for each in (*pending, *((statement, None) for statement in statements))]
+        todo = [*pending, *((statement, None) for statement in statements)]
+        cursors: list[psycopg.Cursor[tuple[Any, ...]]] = []
+        try:
+            with self._connection.pipeline() if len(todo) > 1 else nullcontext():
+                for each in todo:
+                    cursors.append(run(*each, prepare=True))
+        except errors.ProgramLimitExceeded as error:
+            failed = next((place for place, cursor in enumerate(cursors) if cursor.pgresult is None), len(cursors))
+            if (table := self._written_by(todo[failed][0])) is None:
+                raise
+            raise Outgrown(table) from error
         self._count_left_behind(cursors[: len(pending)])
         pending.clear()
         return [cursor.rowcount for cursor in cursors[len(cursors) - len(statements) :]]
@@ -88,6 +100,22 @@ class PostgresMachine:
         """The transaction is undone: what was put off is not to be done."""
         self._pending.clear()
         self._parts.clear()
+
+    def begin(self) -> None:
+        self._staged = dict(self._parts)
+        self._put_off("SAVEPOINT syncline_staged")
+
+    def finish(self) -> None:
+        self.flush()
+
+    def make_room(self, failure: Outgrown) -> None:
+        assert isinstance(failure.__cause__, psycopg.Error)
+        self._pending.clear()
+        self._parts = dict(self._staged)
+        self._connection.execute("ROLLBACK TO SAVEPOINT syncline_staged")
+        if not self._has_made_room(failure.table):
+            raise failure.__cause__
+        self._connection.execute("SAVEPOINT syncline_staged")  # what fails next is not to undo the room that was made
 
     def execute(self, statement: str) -> int:
         return self.flush(statement)[0]
@@ -119,7 +147,13 @@ class PostgresMachine:
         return Delta(present - self.execute(program.drop_equal), gone)
 
     def fill(self, node: ViewNode) -> int:
-        return self._attempt(self.view_program(node).fill)
+        program = self.view_program(node)
+        try:
+            return self._attempt(program.fill)
+        except DataFault as fault:
+            if not isinstance(fault.__cause__, errors.ProgramLimitExceeded) or not self._has_made_room(program.table):
+                raise
+        return self._attempt(program.fill)
 
     def write(self, node: Node, delta: Delta) -> Iterable[str]:
         program = self._programs[node.table]
@@ -144,9 +178,24 @@ class PostgresMachine:
         self._put_off(self._programs[node.table].clear)
 
     def add_keys(self, node: ViewNode, keys: Iterable[Sequence[object]]) -> None:
-        statement = self.view_program(node).add_key
+        program = self.view_program(node)
         self.flush()
-        self._connection.cursor().executemany(statement, [list(map(as_parameter, key)) for key in keys])
+        try:
+            self._connection.cursor().executemany(program.add_key, [list(map(as_parameter, key)) for key in keys])
+        except errors.ProgramLimitExceeded as error:
+            raise Outgrown(program.keys) from error
+
+    def list_keys(self, program: ViewProgram, keys: str) -> None:
+        """Makes the keys that a query gives, none of them twice, the affected ones of a view that has none."""
+        statement = f"INSERT INTO {program.keys} ({listed(program.parts)}) {keys}"
+        self.flush()
+        try:
+            with self._connection.transaction():
+                self._connection.execute(statement)
+        except errors.ProgramLimitExceeded:
+            if not self._has_made_room(program.keys):
+                raise
+            self._connection.execute(statement)
 
     def keys(self, node: ViewNode) -> list[Key]:
         return self._query(self.view_program(node).select_keys)
@@ -189,6 +238,20 @@ class PostgresMachine:
         with self._connection.cursor().copy(f"COPY {program.delta} ({names}) FROM STDIN") as copy:
             for row in staged:
                 copy.write_row(tuple(row))
+
+    def _written_by(self, statement: str) -> str | None:
+        """The stored table, or the list of affected keys, that a statement writes to."""
+        for program in self._programs.values():
+            if statement == program.write:
+                return program.table
+            if isinstance(program, ViewProgram) and statement.startswith(f"INSERT INTO {program.keys} "):
+                return program.keys
+        return None
+
+    def _has_made_room(self, table: str) -> bool:
+        """Whether values of any length fit into a table now that did not before."""
+        is_list = any(isinstance(each, ViewProgram) and each.keys == table for each in self._programs.values())
+        return drop_unique(self._connection, table) if is_list else self._make_room(table)
 
     def _attempt(self, statement: str) -> int:
         """All of a statement or nothing; the transaction goes on."""

@@ -6,11 +6,10 @@ from syncline.messages import Key, Relation, Row
 from syncline.move.feed import in_pages
 from syncline.stores.postgres.connection import Connection, quoted
 from syncline.stores.postgres.program import listed
-from syncline.stores.postgres.values import as_parameter, escaped
+from syncline.stores.postgres.values import as_parameter, escaped, is_text
 from syncline.stores.translation import travelling
 
 KEYS_A_QUERY = 500
-_TEXT = ("text", "character", "name", "varchar", "bpchar")
 
 
 def rows_between(
@@ -61,11 +60,6 @@ def orders_by_bytes(connection: Connection) -> bool:
         "WHERE datname = current_database()"
     ).fetchone()
     return found is not None and bool(found[0])
-
-
-def is_text(declared_type: str) -> bool:
-    """Whether a type is ordered by a collation."""
-    return declared_type.startswith(_TEXT) and not declared_type.endswith("]")
 
 
 def _travelled(relation: Relation, rows: list[Row]) -> list[Row]:

@@ -2,9 +2,9 @@
 
 A delta is a temporary table of the stored table's columns with more: whether the row is there or gone, and which part of the
 batch it came with. Temporary tables are read by an index on a column that is always true, since the planner is kept from reading
-tables from end to end; the index that makes affected keys unique has a condition that no query has, so that it never leads the
-planner to look them up for every row of a mirror. Rows are compared by their images (`*=`), so that a number written with other
-digits is a difference.
+tables from end to end. That affected keys are unique is for the planner to know, by an index with a condition that no query has,
+so that it never looks them up for every row of a mirror; keys that are there already are left out by EXCEPT, since the index is
+dropped where a value is too long for it. Rows are compared by their images (`*=`): a number with other digits is a difference.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from syncline.read.maintain.parse import render
 from syncline.read.maintain.plan import ViewPlan
 from syncline.stores.machine import WalkStep
 from syncline.stores.postgres.connection import quoted
+from syncline.stores.postgres.values import is_text
 from syncline.stores.read_definitions import Stored
 
 PRESENT, PART, ALL, ONCE = '"syncline_present"', '"syncline_part"', '"syncline_all"', '"syncline_once"'
@@ -25,6 +26,7 @@ PRESENT, PART, ALL, ONCE = '"syncline_present"', '"syncline_part"', '"syncline_a
 class Program:
     """The statements of one stored table: how its delta is formed and written. `columns` are those that rows arrive with."""
 
+    table: str
     delta: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
@@ -88,7 +90,7 @@ def view_program(number: int, stored: Stored, tables: Mapping[str, str], changes
         **common,
         parts=parts,
         keys=keys,
-        add_key=f"INSERT INTO {keys} ({listed(parts)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
+        add_key=add_keys(number, plan, f"SELECT {marks}"),
         has_key=f"SELECT 1 FROM {keys} WHERE {' AND '.join(f'{quoted(part)} IS NOT DISTINCT FROM %s' for part in parts)}",
         select_keys=f"SELECT {listed(parts)} FROM {keys}",
         clear_keys=f"DELETE FROM {keys}",
@@ -100,7 +102,7 @@ def view_program(number: int, stored: Stored, tables: Mapping[str, str], changes
         f"(SELECT {listed(key, 'v.')} FROM {held} EXCEPT SELECT {listed(key)} FROM {delta} WHERE {ALL} AND {PRESENT}) AS x",
         drop_equal=f"DELETE FROM {delta} AS n WHERE {ALL} AND {PRESENT} AND {stored_as('n')}",
         record=_record(delta, changes, key) if changes is not None else None,
-        fill=_merge(table, f"({query})", names, key, not_null, may_be_gone=False),
+        fill=merge(table, f"({query})", names, key, not_null, may_be_gone=False),
         stored=f"INSERT INTO {delta} ({PRESENT}, {listed(key)}) SELECT false, {listed(key, 'v.')} FROM {held}",
         pieces=f"SELECT DISTINCT {listed(plan.partition_columns, 'v.') or '1'} FROM {held}",
     )
@@ -121,13 +123,29 @@ def walks_into(
 ) -> Iterator[tuple[str, WalkStep]]:
     """The steps by which changes find a view's keys, each with the table whose changes they are. `numbers` are those of the
     temporary tables."""
-    parts = listed([column.name for column in stored.plan.partition] or ["p1"])
-    into = f"INSERT INTO {keys_table(number)} ({parts}) "
     for walk in stored.plan.walks:
         source = stored.tables[walk.source]
         names = {**_sources(stored, tables), "#delta": all_of(delta_table(numbers[source]))}
-        before = f"{into}{render(walk.before, names)} ON CONFLICT DO NOTHING" if walk.before is not None else None
-        yield source, WalkStep(stored.table, before, f"{into}{render(walk.after, names)} ON CONFLICT DO NOTHING")
+        before, after = (
+            add_keys(number, stored.plan, f"SELECT * FROM ({render(text, names)}) AS w") if text is not None else None
+            for text in (walk.before, walk.after)
+        )
+        assert after is not None
+        yield source, WalkStep(stored.table, before, after)
+
+
+def add_keys(number: int, plan: ViewPlan, keys: str) -> str:
+    """Adds what a query gives to the affected keys of a view, but those that are affected already.
+
+    Their collation is said, since that of the query's columns may be another; where text is equal, it is so by any that we take.
+    """
+    held = ", ".join(
+        f'p.{quoted(c.name)} COLLATE "C"' if is_text(c.declared_type) else f"p.{quoted(c.name)}" for c in plan.partition
+    )
+    parts = listed([column.name for column in plan.partition] or ["p1"])
+    return (
+        f"INSERT INTO {keys_table(number)} ({parts}) {keys} EXCEPT SELECT {held or 'p.p1'} FROM {all_of(keys_table(number))} AS p"
+    )
 
 
 def leave(program: ViewProgram, columns: Sequence[str]) -> str:
@@ -174,6 +192,7 @@ def keys_table(number: int) -> str:
 
 
 class _Common(TypedDict):
+    table: str
     delta: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
@@ -189,6 +208,7 @@ def _common(number: int, table: str, columns: Sequence[Column], key: tuple[str, 
     there = f"EXISTS (SELECT FROM {table} AS t WHERE {same_key(key, not_null, 't', 'n')}"
     later = f"row_number() OVER (PARTITION BY {listed(key)} ORDER BY {PART} DESC, ctid DESC)"
     return {
+        "table": table,
         "delta": delta,
         "columns": names,
         "key": key,
@@ -202,12 +222,13 @@ def _common(number: int, table: str, columns: Sequence[Column], key: tuple[str, 
         f"SELECT ctid FROM (SELECT ctid, {later} AS later FROM {delta}) AS n WHERE later > 1))",
         "net": f"DELETE FROM {delta} AS n "
         f"WHERE {ALL} AND CASE WHEN {PRESENT} THEN {there} AND {_same_image(names, 'n')}) ELSE NOT {there}) END",
-        "write": _merge(table, all_of(delta), names, key, not_null, may_be_gone=True),
+        "write": merge(table, all_of(delta), names, key, not_null, may_be_gone=True),
         "clear": f"DELETE FROM {delta}",
     }
 
 
-def _merge(table: str, rows: str, names: Sequence[str], key: Sequence[str], not_null: Iterable[str], *, may_be_gone: bool) -> str:
+def merge(table: str, rows: str, names: Sequence[str], key: Sequence[str], not_null: Iterable[str], *, may_be_gone: bool) -> str:
+    """Writes rows to a table, over those of the same keys; of those that may be gone, the others are deleted."""
     present = f" AND n.{PRESENT}" if may_be_gone else ""
     delete = f" WHEN MATCHED AND NOT n.{PRESENT} THEN DELETE" if may_be_gone else ""
     sets = ", ".join(f"{quoted(name)} = n.{quoted(name)}" for name in names)

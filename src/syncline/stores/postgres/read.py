@@ -18,12 +18,14 @@ from syncline.stores.parked import Parking
 from syncline.stores.postgres.build import PostgresBuilds
 from syncline.stores.postgres.connection import connect, quoted, shown, translated
 from syncline.stores.postgres.explain import scans
+from syncline.stores.postgres.indexes import has_primary_key, make_room
 from syncline.stores.postgres.layout import LONGEST, LONGEST_VIEW, Layout
 from syncline.stores.postgres.machine import PostgresMachine
-from syncline.stores.postgres.mirror import is_text, key_terms, orders_by_bytes, rows_between, rows_of
+from syncline.stores.postgres.mirror import key_terms, orders_by_bytes, rows_between, rows_of
 from syncline.stores.postgres.own_tables import NOTICED_SOON, prepare, runner
 from syncline.stores.postgres.planner import BY_INDEXES
-from syncline.stores.postgres.program import Program, listed, mirror_program, view_program, walks_into
+from syncline.stores.postgres.program import Program, listed, merge, mirror_program, view_program, walks_into
+from syncline.stores.postgres.values import is_text
 from syncline.stores.read_definitions import Definitions, changes_table
 from syncline.stores.read_store import StoredReadModel
 
@@ -60,6 +62,7 @@ class PostgresDatabase:
         self._by_bytes = orders_by_bytes(self.connection)
         self.run = runner(self.connection, layout, database)
         self.builds = PostgresBuilds(self.connection, layout, self.run)
+        self.remarks: list[str] = []
         self._machine: PostgresMachine | None = None
 
     def close(self) -> None:
@@ -132,7 +135,7 @@ class PostgresDatabase:
             nodes[stored.table] = ViewNode(stored.table, plan=stored.plan)
             for source, walk in walks_into(stored, tables, number, numbers):
                 nodes[source].walks.append(walk)
-        self._machine = PostgresMachine(self.connection, programs)
+        self._machine = PostgresMachine(self.connection, programs, self._make_room)
         return Engine(self._machine, Parking(self.run), nodes.values())
 
     def scans(self, engine: Engine, views: frozenset[str]) -> list[str]:
@@ -190,19 +193,20 @@ class PostgresDatabase:
 
     def copy(self, table: str, relation: Relation, rows: Sequence[Row]) -> None:
         """Rows of which none is there yet, as is usual, are copied into the mirror itself."""
-        mirror, names = self._layout.mirror(relation), listed(relation.column_names)
-        self.connection.execute("SAVEPOINT syncline_copy")
-        try:
-            self._copy(mirror, names, rows)
-        except errors.UniqueViolation:
-            self.connection.execute("ROLLBACK TO SAVEPOINT syncline_copy")
-            with self._beside(mirror, names, rows) as beside:
-                sets = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in relation.column_names)
-                self.connection.execute(
-                    f"INSERT INTO {mirror} ({names}) SELECT DISTINCT ON ({listed(relation.key)}) {names} FROM {beside} "
-                    f"ORDER BY {listed(relation.key)}, ctid DESC ON CONFLICT ({listed(relation.key)}) DO UPDATE SET {sets}"
-                )
-        self.connection.execute("RELEASE SAVEPOINT syncline_copy")
+        mirror, names, key = self._layout.mirror(relation), listed(relation.column_names), relation.key
+        if has_primary_key(self.run, mirror):
+            try:
+                with self.connection.transaction():
+                    self._copy(mirror, names, rows)
+                return
+            except errors.UniqueViolation:
+                pass
+            except errors.ProgramLimitExceeded:
+                if not self._make_room(mirror):
+                    raise
+        with self._beside(mirror, names, rows) as beside:
+            last = f"(SELECT DISTINCT ON ({listed(key)}) {names} FROM {beside} ORDER BY {listed(key)}, ctid DESC)"
+            self.connection.execute(merge(mirror, last, relation.column_names, key, key, may_be_gone=False))
 
     def fill(self, table: str, relation: Relation, names: Sequence[str], rows: Sequence[Row]) -> None:
         mirror = self._layout.mirror(relation)
@@ -234,6 +238,16 @@ class PostgresDatabase:
                     f"{self.path}: the role may not make a read store there ({error.diag.message_primary}); "
                     f"GRANT CREATE, TEMPORARY ON DATABASE {quoted(name)} TO {quoted(role)}"
                 ) from error
+
+    def _make_room(self, table: str) -> bool:
+        """Whether values of any length fit into a stored table now that did not before."""
+        replaced = make_room(self.connection, self.run, table)
+        if replaced:
+            self.remarks.append(
+                f"{table} holds a value that is too long for a B-tree: other indexes are in the place of those over "
+                f"{', '.join(replaced)}; they find what is equal, but keep no order"
+            )
+        return bool(replaced)
 
     def _copy(self, table: str, names: str, rows: Sequence[Row]) -> None:
         with self.connection.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:

@@ -73,14 +73,15 @@ CREATE TABLE IF NOT EXISTS syncline.made (
 )
 
 -- create_parked --
--- Pieces of a view whose rows could not be computed: what they show stays as it was before the failure, until they can be.
+-- Pieces of a view whose rows could not be computed: what they show stays as it was before the failure, until they can be. Keys
+-- may be longer than a B-tree takes here and below: the one writer keeps them unique.
 CREATE TABLE IF NOT EXISTS syncline.parked (
   view text NOT NULL,  -- the stored table of the view, hidden or being built ones too
   key text NOT NULL,   -- the values of its partition key, as JSON
   error text NOT NULL,
-  since double precision NOT NULL,
-  PRIMARY KEY (view, key)
-)
+  since double precision NOT NULL
+);
+CREATE INDEX IF NOT EXISTS parked_key ON syncline.parked USING hash (key)
 
 -- create_dead_letter --
 -- Streams of event-sourced services that are held back from an event on, because it could not be made rows.
@@ -92,9 +93,9 @@ CREATE TABLE IF NOT EXISTS syncline.dead_letter (
   error text NOT NULL,
   since double precision NOT NULL,
   keys text NOT NULL,        -- the rows that depend on the stream, as JSON: by relation, its keys
-  settled boolean NOT NULL,  -- false: rows of what waits may be held, until the service's rows were made anew
-  PRIMARY KEY (service, stream)
-)
+  settled boolean NOT NULL   -- false: rows of what waits may be held, until the service's rows were made anew
+);
+CREATE INDEX IF NOT EXISTS dead_letter_stream ON syncline.dead_letter USING hash (stream)
 
 -- create_dropped --
 -- Events that a person dropped: no replay brings their rows.
@@ -108,9 +109,9 @@ CREATE TABLE IF NOT EXISTS syncline.dropped (
 -- Pieces of views that depend on rows of streams held back; without a key, a view in which any row may.
 CREATE TABLE IF NOT EXISTS syncline.marked (
   view text NOT NULL,  -- the stored table of the view, one being built too
-  key text NOT NULL,   -- the values of its partition key as its rows hold them, as JSON; empty: which pieces cannot be told
-  PRIMARY KEY (view, key)
-)
+  key text NOT NULL    -- the values of its partition key as its rows hold them, as JSON; empty: which pieces cannot be told
+);
+CREATE INDEX IF NOT EXISTS marked_key ON syncline.marked USING hash (key)
 
 -- insert_meta --
 -- A new store gets an identity of its own; an old one keeps it.
@@ -269,6 +270,24 @@ INSERT INTO syncline.made (name, kind) VALUES (:name, :kind) ON CONFLICT (name) 
 -- A table or SQL view that is dropped in the same transaction.
 DELETE FROM syncline.made WHERE name = :name
 
+-- select_btrees --
+-- The B-trees of a table, by schema and name, the constraint that one belongs to, and what they are over, as SQL, in order.
+SELECT n.nspname, c.relname, k.conname,
+       pg_get_indexdef(i.indexrelid, a.attnum, true)
+         || CASE WHEN a.attcollation NOT IN (0, '"default"'::regcollation) THEN ' COLLATE ' || a.attcollation::regcollation ELSE '' END
+  FROM pg_index AS i
+  JOIN pg_class AS c ON c.oid = i.indexrelid
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_am AS m ON m.oid = c.relam AND m.amname = 'btree'
+  JOIN pg_attribute AS a ON a.attrelid = i.indexrelid
+  LEFT JOIN pg_constraint AS k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u')
+ WHERE i.indrelid = :table::regclass AND i.indpred IS NULL
+ ORDER BY c.relname, a.attnum
+
+-- has_primary_key --
+-- Whether an index keeps the keys of a mirror unique: none does where one of them was too long for it.
+SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = :table::regclass AND indisprimary)
+
 -- select_parked --
 -- Everything that is parked.
 SELECT view, key, error, since FROM syncline.parked ORDER BY view COLLATE "C", key COLLATE "C"
@@ -279,8 +298,9 @@ SELECT key FROM syncline.parked WHERE view = :view
 
 -- park --
 -- A key that failed, or fails again in another way: since when stays.
-INSERT INTO syncline.parked (view, key, error, since) VALUES (:view, :key, :error, :since)
-ON CONFLICT (view, key) DO UPDATE SET error = excluded.error
+WITH known AS (UPDATE syncline.parked SET error = :error WHERE view = :view AND key = :key RETURNING 1)
+INSERT INTO syncline.parked (view, key, error, since)
+SELECT :view, :key, :error, :since WHERE NOT EXISTS (SELECT FROM known)
 
 -- unpark --
 -- A key whose rows could be computed again.
@@ -306,11 +326,14 @@ SELECT service, stream, position, event, error, since, keys, settled
 
 -- upsert_dead_letter --
 -- A stream that is held back from now on, or again, or with more rows that depend on it.
+WITH known AS (
+  UPDATE syncline.dead_letter
+     SET position = :position, event = :event, error = :error, since = :since, keys = :keys, settled = :settled
+   WHERE service = :service AND stream = :stream
+  RETURNING 1
+)
 INSERT INTO syncline.dead_letter (service, stream, position, event, error, since, keys, settled)
-VALUES (:service, :stream, :position, :event, :error, :since, :keys, :settled)
-ON CONFLICT (service, stream) DO UPDATE
-   SET position = excluded.position, event = excluded.event, error = excluded.error, since = excluded.since,
-       keys = excluded.keys, settled = excluded.settled
+SELECT :service, :stream, :position, :event, :error, :since, :keys, :settled WHERE NOT EXISTS (SELECT FROM known)
 
 -- delete_dead_letter --
 -- A stream that is followed again.
@@ -344,7 +367,8 @@ SELECT m.key
 
 -- insert_marked --
 -- A piece that depends on a stream held back since this batch, or since rows changed.
-INSERT INTO syncline.marked (view, key) VALUES (:view, :key) ON CONFLICT DO NOTHING
+INSERT INTO syncline.marked (view, key)
+SELECT :view, :key WHERE NOT EXISTS (SELECT FROM syncline.marked WHERE view = :view AND key = :key)
 
 -- delete_marked --
 -- A piece that does no longer.

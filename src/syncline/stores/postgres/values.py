@@ -1,5 +1,7 @@
 """Values as parameters of statements: text that PostgreSQL reads as whatever type the statement needs there. Pure."""
 
+_TEXT = ("text", "character", "name", "varchar", "bpchar")
+
 
 def as_parameter(value: object) -> str | None:
     """A value that travels, so that its place in the statement decides its type, and nothing is converted on the way."""
@@ -15,3 +17,8 @@ def as_parameter(value: object) -> str | None:
 def escaped(sql: str) -> str:
     """SQL as part of a statement that has parameters: a percent sign as itself."""
     return sql.replace("%", "%%")
+
+
+def is_text(declared_type: str) -> bool:
+    """Whether a type is ordered by a collation."""
+    return declared_type.startswith(_TEXT) and not declared_type.endswith("]")

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from syncline.messages import Key, Row
-from syncline.stores.machine import DataFault, Delta, Node, ViewNode
+from syncline.stores.machine import DataFault, Delta, Node, Outgrown, ViewNode
 from syncline.stores.sqlite.program import Program, ViewProgram, leave
 from syncline.stores.sqlite.tables import quoted
 
@@ -29,6 +29,15 @@ class SQLiteMachine:
         program = self._programs[node.table]
         assert isinstance(program, ViewProgram)
         return program
+
+    def begin(self) -> None:
+        """An index takes any value."""
+
+    def finish(self) -> None:
+        """Nothing is put off."""
+
+    def make_room(self, failure: Outgrown) -> None:
+        raise AssertionError(f"{failure.table} has room for any value")
 
     def execute(self, statement: str) -> int:
         return self._connection.execute(statement).rowcount

@@ -45,6 +45,7 @@ class SQLiteDatabase:
                 f"'{path}' is a read store of format {found}, this version reads format {FORMAT}; "
                 "delete the file to build it anew from the sources, or use the version that made it"
             )
+        self.remarks: list[str] = []
         self.builds = SQLiteBuilds(self.connection, self.run)
 
     def close(self) -> None:
