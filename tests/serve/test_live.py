@@ -60,9 +60,9 @@ class Following:
 
 
 @contextmanager
-def following(shop: Shop, query: str = "", **headers: str) -> Iterator[Following]:
+def following(shop: Shop, query: str = "", view: str = "order_summary", **headers: str) -> Iterator[Following]:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    with shop.http.stream("GET", f"/views/order_summary/changes{query}", headers=sent, timeout=30) as response:
+    with shop.http.stream("GET", f"/views/{view}/changes{query}", headers=sent, timeout=30) as response:
         assert response.status_code == 200, response.read()
         assert response.headers["Content-Type"].startswith("text/event-stream")
         found = Following(response)

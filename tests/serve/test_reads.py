@@ -12,7 +12,7 @@ import pytest
 from tests.shop.orders import PlaceOrder, orders
 
 from syncline import App, PostgreSQL, SQLite, View
-from syncline.errors import ImpossibleValue, NotFound, StaleRead, StoreError, SynclineError, Unavailable
+from syncline.errors import ImpossibleValue, NotFound, StaleRead, StoreError, SynclineError, TookTooLong, Unavailable
 from syncline.messages import Token
 from syncline.read.reader import ReadResult, Wanted
 from syncline.serve.problems import Refused
@@ -197,6 +197,24 @@ def test_connections_that_the_server_cut_are_opened_again_and_nobody_notices(app
                     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
                 )
+
+    read_all(app, ask)
+
+
+@pytest.mark.parametrize("app", ["postgres"], indirect=True)
+def test_a_list_is_ended_at_its_time_limit_on_a_server_too(app: App) -> None:
+    url = app.config.read_models[0].database
+
+    async def ask(reads: Reads) -> None:
+        with psycopg.connect(url) as other:
+            tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE tablename LIKE 'customers%'"
+            for (table,) in other.execute(tables).fetchall():
+                other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            began = time.monotonic()
+            error = await failing(reads.read_slowly(Wanted("customers"), 0.2))
+            assert isinstance(error, TookTooLong) and error.timeout_s == 0.2
+            assert 0.2 <= time.monotonic() - began < GIVE_UP_S
+        assert (await reads.read_slowly(Wanted("customers"), 5.0)).rows == [("Ada", 10)]
 
     read_all(app, ask)
 

@@ -3,6 +3,8 @@
 Knows the read store only through `StoreReader`; which services a view depends on is told by its live definition.
 """
 
+import base64
+import binascii
 import math
 import re
 import time
@@ -31,6 +33,7 @@ HELD_ADVICE = (
 
 _Found = TypeVar("_Found")
 _NOTHING_HELD = Held()
+_TO_STANDARD = str.maketrans("-_", "+/")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -59,7 +62,7 @@ class Wanted:
     """What a read asks for. `key` holds a value for each key column; `order_by` names columns, downwards after a dash.
 
     `where` are columns with the value that each has, `conditions` what else they must be. `after` holds the values that a row has
-    in the columns of `ReadResult.order`: those after it are read.
+    in the columns of `ReadResult.order`: those after it are read. `as_base64` says that texts for columns of bytes are base64.
     """
 
     view: str
@@ -72,6 +75,7 @@ class Wanted:
     order_by: Sequence[str] = ()
     conditions: Sequence[Condition] = ()
     after: Sequence[Scalar] | None = None
+    as_base64: bool = False
 
     def __post_init__(self) -> None:
         for name, seconds in (("timeout_s", self.timeout_s), ("max_staleness_s", self.max_staleness_s)):
@@ -252,8 +256,8 @@ def _rows(snapshot: Snapshot, wanted: Wanted, live: Live) -> ReadResult:
             columns = ", ".join(key) or "(one row)"
             raise NotFound(f"the key of '{wanted.view}' is {columns}: expected {len(key)} values, found {len(wanted.key)}")
         conditions += zip(key, wanted.key, strict=True)
-    where = [_condition(live, Condition(name, (value,))) for name, value in conditions]
-    where += [_condition(live, each) for each in wanted.conditions]
+    where = [_condition(live, Condition(name, (value,)), wanted) for name, value in conditions]
+    where += [_condition(live, each, wanted) for each in wanted.conditions]
     order = _order(live, wanted.order_by)
     rows, held = _with_marks(snapshot, live, where, order, wanted)
     if wanted.at_least is not None:
@@ -293,7 +297,10 @@ def _refuse_parked(snapshot: Snapshot, wanted: Wanted, definition: Definition) -
     plan = definition.own_plan
     if parked and wanted.key is not None and set(plan.partition_columns) <= set(plan.key):
         by_name = dict(zip(definition.view.key, wanted.key, strict=False))
-        mine = tuple(str(by_name.get(name)) for name in plan.partition_columns)
+        columns = {column.name: column for column in plan.columns}
+        mine = tuple(
+            str(meant_by(columns[name], by_name.get(name), as_base64=wanted.as_base64)[-1]) for name in plan.partition_columns
+        )
         parked = [each for each in parked if each.view != plan.name or tuple(map(str, each.key)) == mine]
     if parked:
         raise NotReady(
@@ -315,10 +322,10 @@ def _unknown(definition: Definition, name: str) -> NoReturn:
     raise UnknownColumn(f"view '{definition.view.name}' has no column '{name}'; {hint}")
 
 
-def _condition(live: Live, condition: Condition) -> Condition:
+def _condition(live: Live, condition: Condition, wanted: Wanted) -> Condition:
     """A condition as the view spells its column, with values that the column can be compared with."""
     column = live.columns.get(condition.column.lower()) or _unknown(live.definition, condition.column)
-    meant = [_meant(live, column, value) for value in condition.values]
+    meant = [meant_by(column, value, as_base64=wanted.as_base64) for value in condition.values]
     if condition.operator in OPERATORS:
         return Condition(column.name, [meant[0][-1]], condition.operator)
     return Condition(column.name, [value for values in meant for value in values], condition.operator)
@@ -337,13 +344,34 @@ def _order(live: Live, wanted: Sequence[str]) -> tuple[Sort, ...]:
     return tuple(order.values())
 
 
-def _meant(live: Live, column: Column, value: object) -> list[object]:
-    """What a column holds where it has this value; what a person typed may, in a column without a type, be a number too."""
+def meant_by(column: Column, value: object, *, as_base64: bool) -> list[object]:
+    """What a column holds where it has this value, the likeliest last. Raises ImpossibleValue.
+
+    In a column without a type, a text that a person typed may be a number too; where texts are base64, it may be bytes.
+    """
     try:
         value = stored_value(value)
     except ValueError as error:
-        view = live.definition.view.name
-        raise ImpossibleValue(f"view '{view}' has no row whose '{column.name}' is {value!r}: {error}") from None
-    if isinstance(value, str) and affinity(column.declared_type) == "BLOB" and _NUMBER.fullmatch(value):
-        return [value, float(value) if re.search(r"[.eE]", value) else int(value)]
-    return [value]
+        raise ImpossibleValue(f"no row has {value!r} in '{column.name}': {error}") from None
+    if not isinstance(value, str):
+        return [value]
+    if as_base64 and column.declared_type == "bytea":
+        data = _from_base64(value)
+        if data is None:
+            raise ImpossibleValue(f"'{column.name}' holds bytes, which are written in base64; {value[:40]!r} is not")
+        return [data]
+    found: list[object] = [value]
+    if affinity(column.declared_type) == "BLOB":
+        if _NUMBER.fullmatch(value):
+            found.append(float(value) if re.search(r"[.eE]", value) else int(value))
+        if as_base64 and (data := _from_base64(value)) is not None:
+            found.insert(len(found) if column.declared_type else 1, data)
+    return found
+
+
+def _from_base64(text: str) -> bytes | None:
+    """The bytes that a text is the base64 of, in either alphabet of RFC 4648."""
+    try:
+        return base64.b64decode(text.translate(_TO_STANDARD), validate=True)
+    except (binascii.Error, ValueError):
+        return None

@@ -14,6 +14,7 @@ A stream that is not read is bounded: what does not fit is not kept, and the str
 """
 
 import asyncio
+import base64
 import threading
 import time
 from collections import deque
@@ -22,10 +23,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from syncline.codec import to_json
-from syncline.errors import NotReady, StoreError, SynclineError, Unavailable, UnknownColumn
+from syncline.errors import ImpossibleValue, NotReady, StoreError, SynclineError, Unavailable, UnknownColumn
 from syncline.messages import Key, Row, Token
 from syncline.read.definition import Definition
-from syncline.read.reader import column_of
+from syncline.read.reader import column_of, meant_by
 from syncline.read.snapshot import Snapshot, services_of
 from syncline.serve.shapes import writers
 from syncline.stores.paging import Condition
@@ -283,12 +284,15 @@ class _Teller:
         """The beginning of a stream: what it missed since it was cut, or its rows, or nothing but where it is."""
         followed = stream.followed
         try:
-            wanted = [(column_of(self._definition, name), as_text(value)) for name, value in followed.conditions]
-        except UnknownColumn as error:
+            meant = self._meant(followed)
+        except (UnknownColumn, ImpossibleValue) as error:
             stream.failure, stream.is_over = error, True
             self._told[stream] = None
             return
-        stream.conditions = tuple((self._columns.index(name), value) for name, value in wanted)
+        stream.conditions = tuple(
+            (self._columns.index(each.column), _text_of(each, value))
+            for each, (_, value) in zip(meant, followed.conditions, strict=True)
+        )
         missed = None
         if followed.after is not None and not followed.conditions and followed.after[0] == self._consumer:
             missed = self._changes(followed.after[1])
@@ -313,8 +317,7 @@ class _Teller:
         """A `reset`; then, where the stream has conditions or wants them, all rows that it is about."""
         rows: list[Row] = []
         if stream.conditions or stream.followed.with_rows:
-            where = [Condition(column_of(self._definition, name), [value]) for name, value in stream.followed.conditions]
-            rows = self._reader.rows(self._plan.name, self._columns, where, (), MOST_SHOWN + 1)
+            rows = self._reader.rows(self._plan.name, self._columns, self._meant(stream.followed), (), MOST_SHOWN + 1)
         if len(rows) > MOST_SHOWN:
             reason = f"more than {MOST_SHOWN:,} rows match; follow fewer of them, or the view without its rows first"
             stream.failure, stream.is_over = NotReady(reason), True
@@ -328,6 +331,12 @@ class _Teller:
                 key = self._key_of(row)
                 view.show(stream, key)
                 self._put(stream, self._event("upsert", at, key, row), is_bounded=False)
+
+    def _meant(self, followed: Followed) -> list[Condition]:
+        """The conditions of a stream, with the values that they mean. Raises UnknownColumn and ImpossibleValue."""
+        columns = {column.name: column for column in self._plan.columns}
+        conditions = [(columns[column_of(self._definition, name)], value) for name, value in followed.conditions]
+        return [Condition(column.name, meant_by(column, value, as_base64=True)) for column, value in conditions]
 
     def _tell_rows(self, view: _View, changes: Sequence[Row], whole: Iterable[Stream]) -> None:
         """Each key once, with the number of its last change and the row as it is in this snapshot."""
@@ -386,13 +395,18 @@ def _is_about(stream: Stream, row: Row) -> bool:
     return all(as_text(row[place]) == value for place, value in stream.conditions)
 
 
+def _text_of(condition: Condition, given: object) -> str:
+    """What `as_text` makes of a row's value where the condition holds: bytes may have been given in another spelling."""
+    return as_text(condition.values[-1] if isinstance(condition.values[-1], bytes) else given)
+
+
 def as_text(value: object) -> str:
     """A value as conditions of streams compare it: stored and asked for alike."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
-    return value.hex() if isinstance(value, bytes) else str(value)
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def _wake(streams: Iterable[Stream]) -> None:

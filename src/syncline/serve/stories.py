@@ -5,11 +5,13 @@ import json
 
 from starlette.responses import Response
 
+from syncline.read.reader import meant_by
 from syncline.serve.answers import json_response
 from syncline.serve.caller import OPERATE, READ
 from syncline.serve.problems import Refused
 from syncline.serve.route import Asked, Route
 from syncline.serve.views import key_values, wanted_of
+from syncline.stores.paging import Condition
 from syncline.stores.protocols import Reader
 from syncline.telling import Told
 
@@ -71,7 +73,10 @@ async def _history(asked: Asked) -> Response:
             definition = view.live if view is not None else None
             if definition is None or len(definition.view.key) != len(key):
                 return None
-            found = reader.changes_of(name, definition.view.key, tuple(key), MOST_CHANGES)
+            columns = {column.name: column for column in definition.own_plan.columns}
+            parts = zip((columns[column] for column in definition.view.key), key, strict=True)
+            where = [Condition(column.name, meant_by(column, value, as_base64=True)) for column, value in parts]
+            found = reader.changes_of(name, where, MOST_CHANGES)
             of_view = f"{model.name}/{name}"
             return [{"seq": seq, "op": op, "at": serving.observed.seen_at(of_view, seq)} for seq, op in found]
 

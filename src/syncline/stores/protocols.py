@@ -243,8 +243,8 @@ class Reader(Protocol):
         """The changes of a view numbered above `after`, at most `limit`."""
         ...
 
-    def changes_of(self, view: str, key: Sequence[str], values: Key, limit: int) -> list[tuple[int, str]]:
-        """The newest changes of the row with this key, the newest first, as number and operation."""
+    def changes_of(self, view: str, where: Sequence[Condition], limit: int) -> list[tuple[int, str]]:
+        """The newest changes of the row whose key is so, the newest first, as number and operation."""
         ...
 
     def limited(self, limit_s: float) -> AbstractContextManager[None]:

@@ -166,9 +166,8 @@ class PostgresReader(StoredReader):
             sql = f"SELECT {columns} FROM {feed} WHERE seq > %s ORDER BY seq LIMIT %s"
             return Changes(oldest or 0, newest or 0, self._connection.execute(sql, (after, limit)).fetchall())
 
-    def changes_of(self, view: str, key: Sequence[str], values: Key, limit: int) -> list[tuple[int, str]]:
-        """The newest changes of the row with this key, the newest first, as number and operation."""
-        where = [Condition(name, [value]) for name, value in zip(key, values, strict=True)]
+    def changes_of(self, view: str, where: Sequence[Condition], limit: int) -> list[tuple[int, str]]:
+        """The newest changes of the row whose key is so, the newest first, as number and operation."""
         order = [Sort("seq", is_down=True, may_be_null=False)]
         found = select_after(where, order, None, limit, quoted=_column, parameter="%s", orders_nulls=True)
         sql = escaped(f"SELECT seq, op FROM {self._layout.of_views(changes_table(view))}") + found.sql

@@ -165,9 +165,8 @@ class SQLiteReader(StoredReader):
             sql = f"SELECT {', '.join(map(quoted, ('seq', 'op', *key)))} FROM {feed} WHERE seq > ? ORDER BY seq LIMIT ?"
             return Changes(oldest or 0, newest or 0, self._connection.execute(sql, (after, limit)).fetchall())
 
-    def changes_of(self, view: str, key: Sequence[str], values: Key, limit: int) -> list[tuple[int, str]]:
-        """The newest changes of the row with this key, the newest first, as number and operation."""
-        where = [Condition(name, [value]) for name, value in zip(key, values, strict=True)]
+    def changes_of(self, view: str, where: Sequence[Condition], limit: int) -> list[tuple[int, str]]:
+        """The newest changes of the row whose key is so, the newest first, as number and operation."""
         return self.rows(changes_table(view), ("seq", "op"), where, [Sort("seq", is_down=True)], limit)  # type: ignore[return-value]
 
     def query(self, asked: Asked, values: Mapping[str, object], limit: int, timeout_s: float) -> QueryResult:
