@@ -30,7 +30,7 @@ MOST_A_SECOND = 10_000
 ANSWERS_LATE_S = 5.0
 IN_FLIGHT = 64
 """How many orders may be open at once when they are placed as they go: few enough to end before their deadline."""
-SUPPLIED_EVERY_S, SUPPLIED = 10.0, 200
+SUPPLIED_EVERY_S, SUPPLIED = 3.0, 300
 """While others buy, so often so much comes in of each product that is short."""
 CARDS = (
     (cards.GOOD, "A good card", "It is charged."),
@@ -100,10 +100,9 @@ class Demo:
         }
 
     def orders(self) -> dict[str, int]:
-        """How many orders wait, are confirmed and cancelled, as the read model has it."""
+        """How many orders are open, confirmed and cancelled, as the read model has it."""
         counts = self._rows("customer_orders")
-        columns = {"placed": "open", "confirmed": "confirmed", "cancelled": "cancelled"}
-        return {status: sum(each[column] for each in counts) for status, column in columns.items()}
+        return {status: sum(each[status] for each in counts) for status in ("open", "confirmed", "cancelled")}
 
     def start_relay(self) -> None:
         """The read model is followed again, from where it was left."""

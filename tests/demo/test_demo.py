@@ -121,7 +121,7 @@ def test_it_is_stopped_cleanly_while_pages_are_open_and_nothing_is_left(tmp_path
             next(line for line in stream.iter_lines() if "upsert" in line)
             assert stopped(process, number) == 0
     errors = (tmp_path / "errors.txt").read_text()
-    assert re.search(r"^stopped; orders: \d+ placed, \d+ confirmed, \d+ cancelled$", errors, re.MULTILINE), errors
+    assert re.search(r"^stopped; orders: \d+ open, \d+ confirmed, \d+ cancelled$", errors, re.MULTILINE), errors
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["errors.txt"]
 

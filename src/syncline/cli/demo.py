@@ -1,9 +1,11 @@
 """`syncline demo`: the shop of the examples at work, with its pages in a browser; or headless, with figures."""
 
 import math
+import os
 import sys
 import tempfile
 import threading
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -100,7 +102,7 @@ def demo(
                 fate = "removed at the end" if folder is None else "kept"
                 click.echo(OPEN.format(url=url, folder=place, fate=fate, deadline_s=DEADLINE_S))
             if not no_browser and sys.stdout.isatty():
-                _open_browser(url)
+                _open_browser(f"{url}/")
             while not stop.wait(CHECK_S):
                 shop.check()
             click.echo(f"stopped; orders: {_listed(shop.orders())}", err=True)
@@ -169,9 +171,9 @@ def _place(folder: str | None) -> Iterator[Path]:
 
 
 def _open_browser(url: str) -> None:
-    import webbrowser
-
-    webbrowser.open(f"{url}/")
+    """Where there is a screen: elsewhere a browser of text would take the terminal."""
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(url)
 
 
 def _listed(counts: "dict[str, int]") -> str:

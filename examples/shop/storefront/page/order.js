@@ -1,7 +1,7 @@
 // One order: the row that joins what four services know of it, filled in as they answer; and, below, what they themselves did.
 
 import { ask, json } from "dashboard/api.js";
-import { Failed, age, html, useEffect, useState } from "dashboard/parts.js";
+import { Failed, age, html, useAsked, useEffect, useState } from "dashboard/parts.js";
 import { tokens } from "./chosen.js";
 import { useRows } from "./live.js";
 import { euros } from "./money.js";
@@ -16,7 +16,7 @@ export function Order({ at, shop }) {
   useEffect(() => { document.title = `${id} · Fold & Leaf`; return () => { document.title = "Fold & Leaf"; }; }, [id]);
   if (live.error) return html`<h1>${id}</h1><${Failed} error=${live.error} />`;
   return html`<h1>Order <span class="order-id">${id}</span> ${order ? html`<span class=${`badge ${TONES[order.status]}`} role="status">${order.status}</span>` : null}</h1>
-    ${reach.isWaiting ? html`<div class="note" role="status"><strong>Your order is taken, and not to be seen yet.</strong>
+    ${reach.isWaiting ? html`<div class="note" role="status"><strong>Your order is taken, and not to be seen yet.</strong>${" "}
       A read that carries its token is refused while the read model is behind: it is never answered with something older.
       ${shop?.relay === "stopped" ? " The relay is stopped: start it, and look here." : ""}</div>` : null}
     ${order ? html`<${Found} order=${order} />` : live.isThere && !reach.isWaiting && !reach.isAsking ? html`<p>There is no such order.</p>` : html`<${Steps} of=${BEFORE} />`}
@@ -43,11 +43,13 @@ function Steps({ of }) {
     <span class="mark" aria-hidden="true">${MARKS[each.state]}</span><strong>${each.title}</strong><small>${each.about}</small></li>`)}</ol>`;
 }
 
+// They never change, and are in the read model since the order's row is: both came with the same event.
 function Lines({ order }) {
-  const lines = useRows("order_lines", `&order_id=${encodeURIComponent(order.order_id)}`);
-  return html`<ul class="lines">${[...lines.rows.values()].map((each) => html`<li key=${each.sku}><span class="what">${each.title ?? each.sku}<small class="num">${each.quantity} × ${euros(each.price_cents)}</small></span>
+  const lines = useAsked(`syncline/views/order_lines?order_id=${encodeURIComponent(order.order_id)}&limit=1000`);
+  return html`<ul class="lines">${(lines.value?.rows ?? []).map((each) => html`<li key=${each.sku}><span class="what">${each.title ?? each.sku}<small class="num">${each.quantity} × ${euros(each.price_cents)}</small></span>
     <span class="num sum">${euros(each.quantity * each.price_cents)}</span></li>`)}
-    <li class="total"><span class="what">${order.items} ${order.items === 1 ? "thing" : "things"}</span><strong class="num sum">${euros(order.total_cents)}</strong></li></ul>`;
+    <li class="total"><span class="what">${order.items} ${order.items === 1 ? "thing" : "things"}</span><strong class="num sum">${euros(order.total_cents)}</strong></li></ul>
+    ${lines.error ? html`<${Failed} error=${lines.error} again=${lines.again} />` : null}`;
 }
 
 // Asks for the row with the order's token until it is granted: whether the read model has reached what was just written.

@@ -36,7 +36,7 @@ export function Panel({ shop }) {
   if (!state) return html`<aside class="panel" aria-label="Behind the shop"><h2>Behind the shop</h2><p class="quiet">…</p></aside>`;
   const doing = (path) => () => { setBusy(path); setError(null); act(path).catch(setError).finally(() => setBusy("")); };
   const isRunning = state.relay === "running";
-  const { placed, confirmed, cancelled } = state.orders;
+  const { open, confirmed, cancelled } = state.orders;
   return html`<aside class="panel" aria-label="Behind the shop"><h2>Behind the shop</h2>
     <section><h3 id="relay-title">Relay <span class=${`badge ${isRunning ? "good" : "bad"}`} role="status">${state.relay}</span></h3>
       <p>What you see is at most <strong class=${`num ${state.staleness_s > 2 ? "stale" : ""}`}>${age(state.staleness_s)}</strong> old.</p>
@@ -47,7 +47,7 @@ export function Panel({ shop }) {
     <section><h3 id="buyers-title">Other buyers, orders a second</h3>
       <div class="choices" role="group" aria-labelledby="buyers-title">${state.rates.map((rate) => html`<button class="num" aria-pressed=${state.rate === rate} disabled=${busy} onClick=${doing(`buyers/${rate}`)}>${rate || "none"}</button>`)}</div></section>
     ${error ? html`<${Failed} error=${error} />` : null}
-    <dl class="counts"><div><dt>waiting</dt><dd class="num">${number(placed)}</dd></div><div><dt>confirmed</dt><dd class="num">${number(confirmed)}</dd></div><div><dt>cancelled</dt><dd class="num">${number(cancelled)}</dd></div></dl>
+    <dl class="counts"><div><dt>open</dt><dd class="num">${number(open)}</dd></div><div><dt>confirmed</dt><dd class="num">${number(confirmed)}</dd></div><div><dt>cancelled</dt><dd class="num">${number(cancelled)}</dd></div></dl>
     <details><summary>What to watch</summary><ol>
       <li>Place an order: its page fills in as the services answer.</li>
       <li>Pay with a card that is declined, or never answers: what was reserved is given back.</li>
