@@ -174,7 +174,7 @@ class Demo:
         """Sagas that have not come to their end, in words."""
         return tuple(
             f"saga {each.saga}: {each.open} open, {each.parked} parked, {each.waiting} commands to be sent"
-            for each in self.app.sagas.counts()
+            for each in self.app.sagas.status()
             if each.open or each.parked or each.waiting
         )
 
