@@ -31,7 +31,7 @@ ON_EITHER = (
     "live",
     "dashboard",
 )
-ON_SQLITE = ("idle", "memory", "event_log", "visible", "http_commands")
+ON_SQLITE = ("idle", "memory", "event_log", "visible", "http_commands", "checkout")
 NAMES = ON_EITHER + ON_SQLITE
 
 

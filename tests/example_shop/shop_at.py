@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shop.app import build
+from shop.reconcile import reconcile
 from shop.seed import seed
 
 from syncline import App, Receipt
@@ -41,3 +42,15 @@ def shop_in_memory(**options: Any) -> Iterator[Shop]:
     with tempfile.TemporaryDirectory(prefix="syncline-shop-", dir=memory_folder()) as place, build(Path(place), **options) as app:
         seed(app, Path(place))
         yield Shop(app, Path(place))
+
+
+def assert_books_match(shop: Shop) -> None:
+    """At rest: nothing is under way, every order has its end, stock and money match, and so does every view."""
+    with shop.app.settling() as settle:
+        settle()
+    assert reconcile(shop.folder).faults == ()
+    assert not shop.app.verify().differences
+    assert [(each.saga, each.open, each.parked, each.waiting) for each in shop.app.sagas.counts()] == [
+        ("checkout", 0, 0, 0),
+        ("charging", 0, 0, 0),
+    ]

@@ -8,24 +8,12 @@ from shop.cards import GOOD, NEVER_ANSWERS, SwitchProcessor
 from shop.orders import CancelOrder, Line, PlaceOrder
 from shop.reconcile import reconcile
 from shop.seed import PRICES, SOLD_OUT
-from tests.example_shop.shop_at import Shop, shop_in_memory
+from tests.example_shop.shop_at import Shop, assert_books_match, shop_in_memory
 
 from syncline import Polling, Triggers
 
 ORDERS = 200
 NOW = datetime(2026, 5, 31, tzinfo=UTC)
-
-
-def assert_books_match(shop: Shop) -> None:
-    """At rest: nothing is under way, every order has its end, stock and money match, and so does every view."""
-    with shop.app.settling() as settle:
-        settle()
-    assert reconcile(shop.folder).faults == ()
-    assert not shop.app.verify().differences
-    assert [(each.saga, each.open, each.parked, each.waiting) for each in shop.app.sagas.status()] == [
-        ("checkout", 0, 0, 0),
-        ("charging", 0, 0, 0),
-    ]
 
 
 @pytest.mark.parametrize("inventory", [Triggers(), Polling(every_s=0.05)], ids=["triggers", "polling"])
