@@ -50,7 +50,7 @@ def assert_books_match(shop: Shop) -> None:
         settle()
     assert reconcile(shop.folder).faults == ()
     assert not shop.app.verify().differences
-    assert [(each.saga, each.open, each.parked, each.waiting) for each in shop.app.sagas.counts()] == [
+    assert [(each.saga, each.open, each.parked, each.waiting) for each in shop.app.sagas.status()] == [
         ("checkout", 0, 0, 0),
         ("charging", 0, 0, 0),
     ]

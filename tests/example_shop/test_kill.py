@@ -83,7 +83,7 @@ def kill_again_and_again(*, orders: int, kills: int, rate: float, within_s: floa
 
 
 def is_quiet(shop: Shop) -> bool:
-    return all(each.open == each.waiting == 0 for each in shop.app.sagas.counts())
+    return all(each.open == each.waiting == 0 for each in shop.app.sagas.status())
 
 
 def test_the_books_match_whichever_process_is_killed_and_when() -> None:
