@@ -1,7 +1,7 @@
-"""checkout: orders through the whole saga of the shop (examples/shop), and from placing one until its page shows it confirmed.
+"""checkout: orders through the whole saga of examples/shop, and from placing one until its page shows it confirmed.
 
-Everything in one process, on SQLite: three services and a card processor, each with its database, fully synchronised; two sagas; a
-read model of four views over four services. 10 % of the load are declined, 5 % out of stock, 2 % never answered. An order takes six
+All in one process, on SQLite: three services and a card processor, each with its database, fully synchronised; two sagas; a read
+model of four views over four services. 10 % of the load are declined, 5 % out of stock, 2 % never answered. An order takes six
 commands and six events; one that is alone waits for eleven syncs of the disk, one after the other, which the last line shows.
 """
 
