@@ -41,4 +41,4 @@ if __name__ == "__main__":
     place.mkdir(parents=True, exist_ok=True)
     with build(place) as shop:
         seed(shop, place)
-    print(f"{len(CATALOGUE)} products and {len(CUSTOMERS)} customers are in {place.resolve()}")
+    print(f"{len(CATALOGUE)} products and {len(CUSTOMERS)} customers are in {place}")

@@ -8,6 +8,7 @@ and stderr together, is compared with the next ```text block; a block without on
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,12 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
         for block in blocks_of(ROOT / "README.md")[:SET_UP_BLOCKS]:
             run_commands(block.commands, folder, tmp_path)
     check_page(page, folder, tmp_path)
+
+
+def test_the_page_about_the_pattern_does_what_it_says_beside_the_shop(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    shutil.copytree(ROOT / "examples" / "shop", folder / "shop", ignore=shutil.ignore_patterns("__pycache__"))
+    check_page(ROOT / "docs" / "pattern.md", folder, tmp_path)
 
 
 def test_the_page_about_postgres_does_what_it_says_on_a_new_server(tmp_path: Path) -> None:
