@@ -62,6 +62,7 @@ class StandIn:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.answers: dict[str, list[Any]] = {}
         self.is_closed = False
+        self.sagas = types.SimpleNamespace(names=())
 
     def __call__(self, config: Any) -> "StandIn":
         self.config = config
