@@ -143,7 +143,7 @@ class SagaRelay:
         """Takes what came and is due, and stores and sends what sagas make of it. Says whether there was anything."""
         worked = self._take_requests()
         worked |= self._take_outcomes()
-        for reading in self._reading:
+        for reading in self._reading if not self._sending.is_full else ():
             worked |= self._take_events(reading)
         now = self._clock()
         for kept in self._touched.values():

@@ -12,6 +12,8 @@ from typing import Any, Final, TypeAlias
 from syncline.messages import Receipt
 from syncline.stores.saga_store import StoredCommand
 
+IN_FLIGHT_MAX: Final = 2_000
+"""How many commands may be without an outcome before no more events are taken. Those that rest do not count."""
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 30.0
 
@@ -84,6 +86,11 @@ class Sending:
         for line in self._of(saga, key):
             del self._lines[line]
         self._resting = [(at, each) for at, each in self._resting if (each.saga, each.key) != (saga, key)]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether services are behind with what was sent."""
+        return len(self._sent) >= IN_FLIGHT_MAX
 
     @property
     def is_idle(self) -> bool:

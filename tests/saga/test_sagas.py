@@ -1,8 +1,11 @@
 """A saga from its first event to its end: answers, compensation, silence; what cannot go on is parked, alone."""
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +43,7 @@ from syncline import (
     Saga,
     SQLite,
     Unavailable,
+    saga_sending,
 )
 from syncline.saga_relay import HOPS_MAX
 
@@ -426,3 +430,29 @@ def test_a_rejection_can_be_raised_by_any_service(trips: Trips) -> None:
         "payload": {"trip_id": "a", "seats": 1},
         "reason": "the airline is closed",
     }
+
+
+def test_sagas_can_be_kept_in_the_database_of_a_service(tmp_path: Path) -> None:
+    with build(lambda name: SQLite(str(tmp_path / ("trips.db" if name == "travel" else f"{name}.db")))) as app:
+        with app.settling() as settle:
+            app.send(PlanTrip("a", 2))
+            settle()
+        assert [each.status for each in app.sagas.listed()] == ["ended"]
+
+
+def test_who_looks_writes_nothing(trips: Trips, tmp_path: Path) -> None:
+    trips.app.send(PlanTrip("a", 2))
+    trips.settle()
+    with closing(sqlite3.connect(tmp_path / "travel.db")) as connection:
+        before = connection.execute("PRAGMA data_version").fetchone()
+        trips.app.status()
+        trips.app.sagas.history("travel", "a")
+        assert connection.execute("PRAGMA data_version").fetchone() == before
+
+
+def test_services_that_are_behind_are_not_sent_more_and_more(trips: Trips, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saga_sending, "IN_FLIGHT_MAX", 1)
+    for number in range(20):
+        trips.app.send(PlanTrip(f"t-{number}", 11))
+    trips.settle()
+    assert {each.status for each in trips.app.sagas.listed()} == {"ended"}

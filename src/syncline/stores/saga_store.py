@@ -159,17 +159,18 @@ class SagaStore:
     def __init__(self, database: SagaDatabase) -> None:
         """Makes the tables where they are not. Raises StoreError for those of another format."""
         self._database, self._epoch = database, -1
-        with database.making():
-            for name in (*TABLES, *INDEXES):
-                database.run(f"create_{name}")
-            database.run("insert_store", format=FORMAT)
-            found = database.run("select_store").fetchone()[0]
-        if found != FORMAT:
+        try:
+            if not database.run("is_made").fetchone()[0]:  # whoever only looks writes nothing
+                self._make()
+            found = database.run("select_format").fetchone()[0]
+            if found != FORMAT:
+                raise StoreError(
+                    f"{database.shown} holds sagas of format {found}, this version reads format {FORMAT}; use the version of "
+                    "Syncline that made them, or a newer one"
+                )
+        except BaseException:
             database.close()
-            raise StoreError(
-                f"{database.shown} holds sagas of format {found}, this version reads format {FORMAT}; use the version of "
-                "Syncline that made them, or a newer one"
-            )
+            raise
 
     def close(self) -> None:
         self._database.close()
@@ -270,6 +271,12 @@ class SagaStore:
             else self._database.run("select_listed", status=status, limit=limit)
         )
         return [StoredSaga(*row) for row in found.fetchall()]
+
+    def _make(self) -> None:
+        with self._database.making():
+            for name in (*TABLES, *INDEXES):
+                self._database.run(f"create_{name}")
+            self._database.run("insert_store", format=FORMAT)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

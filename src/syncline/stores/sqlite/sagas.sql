@@ -110,6 +110,10 @@ CREATE TABLE IF NOT EXISTS syncline_saga_request (
   verb TEXT NOT NULL         -- retry, give up
 )
 
+-- is_made --
+-- Whether there are these tables.
+SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'syncline_saga_store')
+
 -- insert_store --
 -- The first who comes says which format this is.
 INSERT INTO syncline_saga_store (id, format) VALUES (1, :format) ON CONFLICT DO NOTHING
@@ -121,6 +125,10 @@ SELECT format, epoch, holder FROM syncline_saga_store WHERE id = 1
 -- take_over --
 -- A new epoch: whoever wrote in the one before is refused from now on.
 UPDATE syncline_saga_store SET epoch = epoch + 1, holder = :holder WHERE id = 1
+
+-- select_format --
+-- Which format these tables are of.
+SELECT format FROM syncline_saga_store WHERE id = 1
 
 -- select_feeds --
 -- Where each saga goes on.
