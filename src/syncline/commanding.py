@@ -39,7 +39,7 @@ class Commands:
         self._commits: dict[str, GroupCommit] = {}
         self._lock = threading.Lock()
         self._new_id = rising_ids()
-        self._pid = os.getpid()
+        self._forks = _forks.count
 
     def submit(
         self,
@@ -55,7 +55,7 @@ class Commands:
         service = self._service_of.get(kind)
         if service is None:
             raise NotFound(f"no service handles {kind.__name__}; commands are: {', '.join(self.names)}")
-        if os.getpid() != self._pid:
+        if _forks.count != self._forks:
             raise Unavailable("this App was made before a fork, and its threads stayed behind; make it in the child")
         request = Request(command, "", command_id is None)
         try:
@@ -116,17 +116,38 @@ class Commands:
             return self._commits[service]
 
 
+@dataclass(slots=True)
+class _Forks:
+    """How many forks lie between the first process and this one. To ask for the process's id would be a system call a command."""
+
+    count: int = 0
+
+    def note(self) -> None:
+        self.count += 1
+
+
+_forks = _Forks()
+if hasattr(os, "register_at_fork"):  # where there are forks
+    os.register_at_fork(after_in_child=_forks.note)
+
+
 def rising_ids() -> Callable[[], str]:
     """Makes ids that rise, so that their index grows at its end. Any thread may call it.
 
     They are UUIDs of version 7 (RFC 9562 §5.7) that count in their random part.
     """
-    node, numbers, clock = int.from_bytes(os.urandom(6), "big"), itertools.count(), time.time_ns
+    node, numbers, clock = f"{int.from_bytes(os.urandom(6), 'big'):012x}", itertools.count(), time.time_ns
+    newest = (0, "")  # a moment, and how it is spelt: it is that of many ids
 
     def new_id() -> str:
+        nonlocal newest
         number, millis = next(numbers), clock() // 1_000_000
-        stamp, high, low = f"{millis:012x}", number >> 14 & 0xFFF, 0x8000 | number & 0x3FFF
-        return f"{stamp[:8]}-{stamp[8:]}-7{high:03x}-{low:04x}-{node:012x}"
+        when, spelt = newest
+        if when != millis:
+            stamp = f"{millis:012x}"
+            spelt = f"{stamp[:8]}-{stamp[8:]}"
+            newest = millis, spelt
+        return f"{spelt}-7{number >> 14 & 0xFFF:03x}-{0x8000 | number & 0x3FFF:04x}-{node}"
 
     return new_id
 

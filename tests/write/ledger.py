@@ -135,11 +135,12 @@ def appends_of(events: list[Recorded]) -> Iterator[list[Recorded]]:
 
 
 class Counting(SQLiteEventLog):
-    """Counts the events that it gives to be folded."""
+    """Counts how often it is asked for streams, and the events that it gives to be folded."""
 
-    read_rows = 0
+    reads = read_rows = 0
 
     def read_streams(self, after: Mapping[str, int]) -> dict[str, list[StoredRow]]:
         found = super().read_streams(after)
+        self.reads += 1
         self.read_rows += sum(map(len, found.values()))
         return found

@@ -278,6 +278,37 @@ def test_a_state_that_others_wrote_to_is_read_on_from_where_it_was(tmp_path: Pat
     assert log.read_rows == 2
 
 
+def test_kinds_of_commands_that_were_about_new_streams_are_decided_without_a_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "events.db")
+    with closing(Counting(path)) as log, closing(SQLiteEventLog(path)) as others:
+        decider, rival = Decider(ledger, log, lambda: 1.0), Decider(ledger, others, lambda: 1.0)
+        sent: dict[str, Any] = {}
+
+        def handle(by: Decider, *commands: Any) -> list[str]:
+            requests = [Request(each, f"c-{len(sent) + n}", is_fresh=True) for n, each in enumerate(commands)]
+            sent.update({each.command_id: each.command for each in requests})
+            answers = by.handle(requests)
+            return [str(each) if isinstance(each, Exception) else repr(each.events[0]) for each in answers]
+
+        handle(decider, Deposit("a", 1))
+        for number in range(20):
+            handle(decider, Deposit(f"new-{number}", 1), Deposit(f"more-{number}", 1))
+        assert log.reads == 1
+        handle(rival, Deposit("old", 6), Close("closed"))
+        found = handle(decider, Deposit("b", 1), Deposit("old", 2), Deposit("closed", 1), Deposit("old", 4), Deposit("c", 1))
+        assert found == [
+            "Deposited(cents=1, balance=1)",
+            "Deposited(cents=2, balance=8)",
+            "the account is closed",
+            "Deposited(cents=4, balance=12)",
+            "Deposited(cents=1, balance=1)",
+        ]
+        reads = log.reads
+        handle(decider, Deposit("d", 1))
+        assert log.reads == reads + 1  # it was wrong lately, and is not taken for granted
+    assert_is_serial(ledger, recorded(path), sent)
+
+
 def test_a_state_in_memory_is_the_one_that_the_stored_events_give(tmp_path: Path) -> None:
     # The event says tuple, decide gives a list that it keeps: what is folded must be what will be read after a restart.
     kept: list[int] = [1]

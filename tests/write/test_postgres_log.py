@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from tests.crash.processes import wait_until
 from tests.write.ledger import Deposit, assert_is_serial, ledger
 
 from syncline import App, Conflict, Receipt
 from syncline.errors import StoreError, Unavailable
 from syncline.events import Append, AppendCondition, Appended, NewEvent, Query, QueryItem
 from syncline.places import PostgreSQL
+from syncline.stores.appending import Found, decide_upon
 from syncline.stores.postgres.events import PostgresEventLog
 from syncline.stores.postgres.handled import handled_commands
 from syncline.stores.postgres.log_role import prepare_outbox
@@ -41,6 +44,13 @@ def role(postgres: Databases, url: str) -> Iterator[str]:
 def run(url: str, sql: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql)
+
+
+def is_waiting(url: str, log: PostgresEventLog) -> bool:
+    """Whether the log's connection waits for the right to give out positions."""
+    asked = "SELECT wait_event = 'advisory' FROM pg_stat_activity WHERE pid = %s"
+    with psycopg.connect(url) as connection:
+        return connection.execute(asked, (log._connection.info.backend_pid,)).fetchone() == (True,)
 
 
 def one(stream: str = "s", name: str = "E", **more: object) -> Append:
@@ -128,6 +138,29 @@ def test_a_writer_that_stands_still_holds_others_up_for_a_bounded_time(url: str,
     monkeypatch.undo()
     with closing(PostgresEventLog(url)) as log:
         assert log._connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("30s",)
+
+
+def test_what_another_stores_while_an_append_waits_is_seen_whatever_isolation_the_database_has(url: str) -> None:
+    run(url, f"ALTER DATABASE {urlsplit(url).path[1:]} SET default_transaction_isolation = 'repeatable read'")
+    with closing(PostgresEventLog(url)) as log, closing(PostgresEventLog(url)) as other, ThreadPoolExecutor() as threads:
+        with other._locked():
+            group = decide_upon([one("b", condition=AppendCondition(0))], other._place(), Found(versions={"b": 0}))
+            other._run("store", **other._values(group))
+            append = threads.submit(log.append, [one("a", condition=AppendCondition(0), decided_at=0)])
+            wait_until(lambda: is_waiting(url, log), "the append waits for the log's lock")
+        assert append.result() == [Appended(1, 2)]
+
+
+def test_an_append_whose_connection_is_ended_while_it_waits_stores_nothing(url: str) -> None:
+    with closing(PostgresEventLog(url)) as log, closing(PostgresEventLog(url)) as other, ThreadPoolExecutor() as threads:
+        with other._locked():
+            other._place()
+            append = threads.submit(log.append, [one("a", condition=AppendCondition(0), decided_at=0)])
+            wait_until(lambda: is_waiting(url, log), "the append waits for the log's lock")
+            run(url, f"SELECT pg_terminate_backend({log._connection.info.backend_pid})")
+            with pytest.raises(Unavailable, match="terminat"):
+                append.result(timeout=30)
+        assert other.append([one()]) == [Appended(1, 1)]
 
 
 def test_a_lost_connection_stores_nothing_and_its_lock_is_free(url: str) -> None:

@@ -5,11 +5,11 @@ The log's write lock is held from the look-up to the commit, so that what was fo
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from syncline.events import ANY, Append, Appended, Conflicted, Handled, Query, Recorded, Repeated
+from syncline.events import ANY, NO_STREAM, Append, Appended, Conflicted, Handled, Query, Recorded, Repeated
 from syncline.stores.event_log import Outcome
 
 
@@ -60,16 +60,23 @@ def decide_upon(appends: Sequence[Append], head: int, found: Found) -> "Group":
     return group
 
 
-def asked_about(appends: Sequence[Append], head: int) -> Asked:
-    """What must be known before these are decided about. Nothing, where all were decided at the head and have fresh ids."""
+def asked_about(appends: Sequence[Append], head: int, known: Collection[str] = ()) -> Asked:
+    """What must be known before these are decided about, but for the versions of `known` streams. Nothing, where all were decided
+    at the head and have fresh ids."""
     commands = [append.command_id for append in appends if append.command_id is not None and not append.is_fresh]
     streams = {append.stream for append in appends if append.condition.expected_version == ANY or append.decided_at < head}
+    streams.difference_update(known)
     conditions = [
         (index, append.condition.none_match, after)
         for index, append in enumerate(appends)
         if append.condition.none_match is not None and (after := max(append.condition.after, append.decided_at)) < head
     ]
     return Asked(head, commands, list(streams), conditions)
+
+
+def taken_for_new(appends: Sequence[Append], head: int) -> set[str]:
+    """Streams that must be new for an append to hold, which was decided without knowing whether they are."""
+    return {each.stream for each in appends if each.condition.expected_version == NO_STREAM and each.decided_at < head}
 
 
 def _holds(append: Append, index: int, group: "Group") -> bool:

@@ -5,7 +5,8 @@ yet: it loads the states that are not held, decides one command after the other,
 appends all of it in one transaction. The log accepts an append only if what it was decided upon still holds: `decided_at` is the
 position up to which this decider knows the log, `knows` the decisions of the same round. Where another process came first, the
 append is refused, the states that it concerns are read on, and the command is decided again in the next round, a bounded number
-of times. A state held in memory is therefore never trusted: it is proven by the append; a rejection by an append of nothing.
+of times. A state held in memory is therefore never trusted: it is proven by the append; a rejection by an append of nothing. So
+is the guess that a stream is new, which saves a read.
 """
 
 import warnings
@@ -35,6 +36,8 @@ from syncline.write.event_service import EventService, decided, fold
 
 ATTEMPTS: Final = 50
 """How often a command is decided before it is answered with a conflict: three busy processes lose most of their rounds."""
+NOWHERE: Final = -1
+"""Where a command was decided that was taken for the first of its stream: at no position of the log."""
 STATES_KEPT: Final = 10_000
 """How many states are held in memory, the least recently used being dropped first."""
 
@@ -99,6 +102,8 @@ class Decider:
         self._epoch = 0
         self._pending = _Pending()
         self._before: dict[str, _Held] = {}
+        self._taken_for_new: set[str] = set()
+        self._openers: set[type] = set()
         self._nothing = _Held(service.initial, 0, 0)
         self._snapshots = StateCodec(service.initial, service.evolve, service.state_version) if service.snapshot_every else None
         self._unsaved: dict[str, _Held] = {}
@@ -185,6 +190,7 @@ class Decider:
         if fault is not None:
             raise fault
         held = self._state_of(query) if query is not None else self._states.get(stream, self._nothing)
+        decided_at = self._head if held is not self._nothing or stream not in self._taken_for_new else NOWHERE
         expected = held.version if query is None else ANY
         condition = _at_version(expected) if query is None else AppendCondition(none_match=query, after=self._head)
         try:
@@ -195,7 +201,7 @@ class Decider:
             stored = tuple([self._new_event(*each) for each in encoded])
             state = fold(service, held.state, events)
         except BaseException as error:
-            proof = Append(stream, (), condition, decided_at=self._head, knows=knows)
+            proof = Append(stream, (), condition, decided_at=decided_at, knows=knows)
             return _Decision(request, (), proof, self._noted(error, request))
         append = Append(
             stream,
@@ -205,7 +211,7 @@ class Decider:
             request.digest,
             type(command).__name__,
             request.is_fresh,
-            self._head,
+            decided_at,
             knows,
             at,
             request.metadata,
@@ -264,7 +270,7 @@ class Decider:
         """Appends what was decided, and answers what was accepted. Returns the rest."""
         outcomes = self._log.append([decision.append for decision in decisions])
         refused: list[Request] = []
-        head = self._head
+        head, is_up_to_date = self._head, True
         for (request, events, append, refusal), outcome in zip(decisions, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 head += len(events)
@@ -277,18 +283,27 @@ class Decider:
                 if self._snapshots is not None and events:
                     self._note_snapshot(append.stream, outcome.version)
                 continue
-            if append.stream in self._before:
-                self._states[append.stream] = self._before[append.stream]
+            self._go_back(append.stream)
             if isinstance(outcome, Repeated):
                 request.answer = self._answer_of(request, outcome.handled)
             else:
                 refused.append(request)
+                self._openers.discard(type(request.command))
+            is_up_to_date = is_up_to_date and append.decided_at == NOWHERE
         self._head = head
-        if any(not isinstance(outcome, Appended) for outcome in outcomes):
+        if not is_up_to_date:
             self._others_wrote()
             self._head = -1
         self._forget_oldest()
         return refused
+
+    def _go_back(self, stream: str) -> None:
+        """What is held of the stream is what it was before this round."""
+        before = self._before.get(stream)
+        if before is self._nothing:
+            self._states.pop(stream, None)
+        elif before is not None:
+            self._states[stream] = before
 
     def _others_wrote(self) -> None:
         """Another process appended: what is held may be old, and is read on from where it is before it is used again."""
@@ -314,15 +329,25 @@ class Decider:
             self._load_queries(requests, self._service.query)
 
     def _load_streams(self, requests: Sequence[Request]) -> None:
+        """Reads what is not held. But where a kind of command was about new streams when they were last read, they are taken for
+        new without being read: it is proven by the append."""
         wanted: dict[str, int] = {}
+        kinds: dict[str, type] = {}
+        self._taken_for_new.clear()
         for request in requests:
             try:
                 stream = request.stream = self._service.stream_of(request.command)
             except InvalidCommand:
                 continue  # told when it is decided
             held = self._held(stream)
-            if held is None or held.epoch != self._epoch:
-                wanted[stream] = held.version if held is not None else 0
+            if held is None:
+                kinds[stream] = kind = type(request.command)
+                if kind in self._openers:
+                    self._taken_for_new.add(stream)
+                else:
+                    wanted[stream] = 0
+            elif held.epoch != self._epoch:
+                wanted[stream] = held.version
         if not wanted:
             return
         self._take_snapshots([stream for stream, version in wanted.items() if version == 0], wanted)
@@ -331,6 +356,8 @@ class Decider:
             rows = found.get(stream, ())
             if rows or stream in self._states:  # of what has no events nothing need be held
                 self._read_on(stream, rows, rows[-1].version if rows else None)
+        self._openers |= {kinds[stream] for stream in wanted if stream in kinds and stream not in found}
+        self._openers -= {kinds[stream] for stream in found if stream in kinds}
 
     def _load_queries(self, requests: Sequence[Request], query_of: Callable[[Any], Query]) -> None:
         wanted: dict[Query, int] = {}

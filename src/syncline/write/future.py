@@ -7,6 +7,7 @@ it is.
 """
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Literal
 
@@ -66,6 +67,5 @@ _KNOWN = {name: type(value) for name, value in vars(ReceiptFuture()).items() if 
 _STANDARD = {name: type(value) for name, value in vars(Future()).items() if name != "_condition"}
 
 
-def receipt_future() -> "Future[Receipt]":
-    """A new future of a receipt."""
-    return ReceiptFuture() if _KNOWN == _STANDARD else Future()
+receipt_future: Callable[[], "Future[Receipt]"] = ReceiptFuture if _KNOWN == _STANDARD else Future
+"""A new future of a receipt."""

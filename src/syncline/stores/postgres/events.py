@@ -5,19 +5,20 @@ commit is seen by all. A commit is on disk before `append` returns. Several proc
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
 
 from syncline.errors import StoreError, Unavailable
-from syncline.events import Append, Handled, Query, QueryItem, Recorded
+from syncline.events import NO_STREAM, Append, Handled, Query, QueryItem, Recorded
 from syncline.messages import Position
-from syncline.stores.appending import Asked, Found, Group, asked_about, decide, decide_upon, recorded
+from syncline.stores.appending import Asked, Found, Group, asked_about, decide, decide_upon, recorded, taken_for_new
 from syncline.stores.event_log import Outcome, StoredRow
 from syncline.stores.postgres.connection import shown, translated
 from syncline.stores.postgres.log_tables import SQL, connect_writer, create_log, roll_back
+from syncline.stores.postgres.round_trip import RoundTrip
 from syncline.stores.postgres.texts import all_original, number_array, original, storable, text_array
 
 MAX_POSITION: Final = 2**63 - 1
@@ -59,6 +60,7 @@ class PostgresEventLog:
                 create_log(self._connection, database, by_type=by_type)
                 self.incarnation, self._newest = "", (0, 0)
                 self._place()
+                self._round_trip = RoundTrip(self._connection, syncline_lock=SQL["lock"], syncline_store=SQL["store"])
         except BaseException:
             self.close()
             raise
@@ -158,26 +160,25 @@ class PostgresEventLog:
 
     def _append_at_once(self, appends: Sequence[Append]) -> Group | None:
         """Stores what needs nothing to be looked up, in one round trip. None, and nothing is stored, where something is needed,
-        or the head is not the one that this connection knows."""
+        the head is not the one that this connection knows, or a stream that an append takes for new is not."""
         head = self._newest[0]
-        if not asked_about(appends, head).is_nothing:
+        new = taken_for_new(appends, head)
+        if not asked_about(appends, head, new).is_nothing:
             return None
-        group = decide_upon(appends, head, Found())
+        group = decide_upon(appends, head, Found(versions=dict.fromkeys(new, NO_STREAM)))
         if not (group.events or group.commands):
             return None
-        with self._locked():
-            stored = self._write(group)
-        found = stored.fetchone()
+        found = self._round_trip.run(self._values(group, new)).get_value(0, 0)
         if found is None:
             return None
-        (self.incarnation,) = found
+        self.incarnation = found.decode()
         return group
 
     def _append(self, appends: Sequence[Append]) -> Group:
         with self._locked():
             group = decide(appends, self._place(), self._look_up)
             if group.events or group.commands:
-                self._write(group)
+                self._run("store", **self._values(group))
         return group
 
     def _look_up(self, asked: Asked) -> Found:
@@ -191,11 +192,12 @@ class PostgresEventLog:
             frozenset(index for (index,) in broken) if broken is not None else frozenset(),
         )
 
-    def _write(self, group: Group) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Sends the statement that stores the group, after the head that this connection knows."""
+    def _values(self, group: Group, new: Collection[str] = ()) -> dict[str, Any]:
+        """What the statement that stores the group is told: the head that this connection knows, and what must be new."""
         head, head_id = self._newest
         columns = {**_columns(group.events, _EVENT), **_columns(group.tags, _TAG), **_columns(group.commands, _COMMAND)}
-        return self._run("store", **columns, count=len(group.commands) // len(_COMMAND), head=head, head_id=head_id)
+        count = len(group.commands) // len(_COMMAND)
+        return {**columns, "count": count, "head": head, "head_id": head_id, "new_streams": text_array(list(new))}
 
     def _ask(self, statement: str, asked: Sequence[tuple[int, Query, int]], up_to: int, **more: object) -> Any:
         items = [_item(index, after, item) for index, query, after in asked for item in (query.items or (QueryItem(),))]

@@ -111,11 +111,15 @@ SELECT coalesce(h.position, 0),
 
 -- store --
 -- Events at the positions given out for them, their tags, and the commands that decided them, an array for each column; and how many
--- commands are remembered. Nothing is stored, and no row updated, where the head is another one than the positions go on from.
+-- commands are remembered. Nothing is stored, and no row updated, where the head is another one than the positions go on from, or a stream that must be
+-- new is not.
 WITH head AS MATERIALIZED (
        SELECT 1
         WHERE coalesce((SELECT max(position) FROM syncline.event), 0) = :head
           AND coalesce((SELECT id FROM syncline.event WHERE position = :head), 0) = :head_id
+          AND NOT EXISTS (SELECT 1
+                            FROM unnest(:new_streams::text[]) AS n(stream)
+                           CROSS JOIN LATERAL (SELECT 1 FROM syncline.event AS e WHERE e.stream = n.stream LIMIT 1) AS e)
      ), events AS (
        INSERT INTO syncline.event (position, stream, version, name, shape, data, id, append_end, at, command_id, metadata, tags)
        SELECT e.*

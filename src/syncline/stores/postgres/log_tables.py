@@ -31,6 +31,8 @@ _SETTINGS = {
 }
 _SETTINGS_OF_LOG = {
     **_SETTINGS,
+    # Whatever the role's default is: what is found under the lock must be newer than the lock.
+    "default_transaction_isolation": r"read\ committed",
     # Every statement about the log is meant for an index; a plan made while the log was small would be kept for a long one.
     "enable_seqscan": "off",
     "enable_hashjoin": "off",

@@ -65,6 +65,14 @@ def test_each_append_of_a_group_is_accepted_or_refused_alone(log: EventLog) -> N
     assert names(log) == ["A1", "B1", "A2"]
 
 
+def test_where_several_expect_a_new_stream_only_the_one_that_is_wrong_is_refused(log: EventLog) -> None:
+    stored(log, append("a", "A1"))
+    group = [append("b", "B1", expected=NO_STREAM), append("a", "Lost", expected=NO_STREAM), append("c", expected=NO_STREAM)]
+    assert log.append(group) == [Appended(1, 2), Conflicted("a", 1, 2), Appended(0, 2)]
+    assert names(log) == ["A1", "B1"]
+    assert log.append([append("d", "D1", expected=NO_STREAM), append("b", expected=NO_STREAM)])[1] == Conflicted("b", 1, 3)
+
+
 def test_an_append_is_judged_after_those_before_it_in_its_group(log: EventLog) -> None:
     outcomes = log.append(
         [append("a", "A1", expected=NO_STREAM), append("a", "Lost", expected=NO_STREAM), append("a", "A2", expected=1)]
