@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 from tests.browser.conftest import SCRIPT, Visit
+from tests.dead_letters import shop as failing
 from tests.serve.conftest import Shop, followed, served, shop_in
 from tests.shop.orders import CancelOrder, PlaceOrder
 
@@ -141,6 +142,7 @@ def test_a_view_is_verified_and_rebuilt_and_repair_is_asked_about_first(visit: V
     visit.go("operations")
     visit.page.get_by_role("button", name="Verify", exact=True).click()
     visit.see("No difference")
+    visit.page.get_by_text("Each step").first.click()
     expect(visit.page.locator("progress").first).to_be_visible()
     expect(visit.page.locator("progress:not([value])")).to_have_count(0)  # of an empty table too
     visit.page.get_by_role("button", name="Verify and repair…").click()
@@ -151,6 +153,33 @@ def test_a_view_is_verified_and_rebuilt_and_repair_is_asked_about_first(visit: V
     visit.page.get_by_role("button", name="Rebuild", exact=True).click()
     expect(visit.page.locator("article", has_text="rebuild order_summary").get_by_text("done")).to_be_visible(timeout=15_000)
     assert visit.faults == []
+
+
+def test_what_is_held_back_is_seen_tried_again_and_dropped_only_when_that_is_confirmed(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    failing.make(tmp_path)
+    app = failing.build(tmp_path)
+    for number in (1, 2):
+        app.send(failing.PlaceOrder(number, "ann", {"tea": 1}))
+        app.send(failing.ShipOrder(number, f"{failing.POISON}-{number}"))
+    with followed(app), served(app) as other:
+        page.goto(other.url)
+        page.get_by_role("link", name="orders: 2 streams are held back").click()
+        one, two = (page.get_by_role("row", name=f"orders-{number}") for number in (1, 2))
+        one.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("status")).to_contain_text("orders-1 in read: still held back")
+        failing.mend(tmp_path, f"{failing.POISON}-1")
+        one.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("status")).to_have_text("orders-1 in read: goes on")
+        expect(one).to_have_count(0)
+        two.get_by_role("button", name="Drop…").click()
+        page.get_by_role("button", name="Leave it").click()
+        assert len(app.dead_letters()) == 1
+        two.get_by_role("button", name="Drop…").click()
+        page.get_by_role("button", name="Drop it").click()
+        visit.see("No stream is held back.")
+        assert app.dead_letters() == []
+    assert [fault for fault in visit.faults if not fault.startswith(other.url)] == []
 
 
 def test_a_query_is_asked_and_its_faults_are_told(visit: Visit) -> None:

@@ -76,7 +76,7 @@ export function Value({ value }) {
   if (value === null) return html`<span class="null">NULL</span>`;
   if (typeof value === "object") return html`<code>${JSON.stringify(value)}</code>`;
   const text = String(value);
-  return html`<span class=${typeof value === "number" ? "num" : text.length <= SHORT ? "short" : ""}>${text}</span>`;
+  return html`<span class=${typeof value === "number" ? "num" : text.length <= SHORT ? "short" : "long"}>${text}</span>`;
 }
 
 export function Table({ columns, rows, empty }) {

@@ -23,11 +23,10 @@ export function Held() {
     <${Asked} of=${held}>${(found) => html`
       <h2>Streams</h2>
       <${Table} rows=${found.dead_letters} empty="No stream is held back." columns=${[
-        { title: "Stream", of: (l) => html`<strong>${l.stream}</strong><br /><span class="quiet">${l.service} → ${l.read_model}</span>` },
-        { title: "From", num: true, of: (l) => l.position },
-        { title: "Event", of: (l) => l.event }, { title: "Why", of: (l) => l.error }, { title: "Since", of: (l) => html`<${When} at=${l.since} />` },
+        { title: "Stream", of: (l) => html`<strong class="short">${l.stream}</strong><br /><span class="quiet short">${l.service} → ${l.read_model}</span>
+          <div class="actions left"><button onClick=${() => act("retry", l)}>Try again</button><button class="danger" onClick=${() => setAsking(l)}>Drop…</button></div>` },
+        { title: "Why", of: (l) => l.error }, { title: "Event", of: (l) => l.event }, { title: "From", num: true, of: (l) => l.position }, { title: "Since", of: (l) => html`<${When} at=${l.since} />` },
         { title: "Rows", num: true, of: (l) => l.rows },
-        { title: "", of: (l) => html`<button onClick=${() => act("retry", l)}>Try again</button> <button class="danger" onClick=${() => setAsking(l)}>Drop…</button>` },
       ]} />
       <h2>Pieces set aside</h2>
       <${Table} rows=${found.set_aside} empty="Nothing is set aside." columns=${[

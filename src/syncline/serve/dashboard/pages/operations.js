@@ -36,8 +36,9 @@ function Operation({ operation }) {
   const { result } = operation;
   return html`<article class="card"><h2>${operation.kind} ${operation.view || "all views"}${operation.repair ? ", with repair" : ""} <${Badge} state=${operation.state} /></h2>
     <p class="quiet">asked by ${operation.asked_by}, <${When} at=${operation.started_at} />${operation.ended_at ? html`, ended <${When} at=${operation.ended_at} />` : null}</p>
-    ${operation.progress.map((each) => html`<label class="bar">${each.what}: ${number(each.done)}${each.total ? ` of ${number(each.total)}` : ""} ${each.unit}
-      <${Bar} progress=${each} isOver=${operation.state !== "running"} /></label>`)}
+    ${operation.progress.length ? html`<details open=${operation.state === "running"}><summary class="quiet">Each step</summary>${operation.progress.map((each) => html`
+      <label class="bar">${each.what}: ${number(each.done)}${each.total ? ` of ${number(each.total)}` : ""} ${each.unit}
+      <${Bar} progress=${each} isOver=${operation.state !== "running"} /></label>`)}</details>` : null}
     ${operation.error ? html`<div class="problem"><p>${operation.error}</p></div>` : null}
     ${result && operation.kind === "verify" ? html`<p><strong>${result.count ? `${number(result.count)} differences` : "No difference"}</strong> in ${number(result.checked.reduce((sum, each) => sum + each.rows, 0))} rows of ${result.checked.length} tables.</p>
       ${result.differences.length ? html`<${Table} rows=${result.differences} empty="" columns=${[{ title: "Where", of: (d) => d.where }, { title: "Key", of: (d) => d.key.join(", ") }, { title: "Kind", of: (d) => d.kind }, { title: "Detail", of: (d) => d.detail }]} />` : null}` : null}

@@ -22,6 +22,8 @@ function Query({ query }) {
     <form class="filters" onSubmit=${run}>${query.parameters.map((each) => html`<label>${each.name} <small>${each.type}${each.optional ? "?" : ""}</small>
       <input name=${each.name} placeholder=${each.default ?? ""} required=${!each.optional && each.default === null} /></label>`)}<button class="primary">Ask</button></form>
     ${error ? html`<${Failed} error=${error} />` : null}
-    ${answer ? html`<${Table} rows=${answer.rows} empty="No row." columns=${answer.columns.map((column) => ({ title: column.name, of: (row) => html`<${Value} value=${row[column.name]} />` }))} />
+    ${answer ? html`<${Table} rows=${answer.rows} empty="No row." columns=${answer.columns.map((column) => ({ title: column.name, num: isNumeric(answer.rows, column.name), of: (row) => html`<${Value} value=${row[column.name]} />` }))} />
       ${answer.is_cut_short ? html`<p class="note">There are more than ${query.limit} rows; these are the first.</p>` : null}` : null}</article>`;
 }
+
+const isNumeric = (rows, name) => rows.some((row) => row[name] !== null) && rows.every((row) => row[name] === null || typeof row[name] === "number");

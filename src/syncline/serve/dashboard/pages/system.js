@@ -5,7 +5,7 @@ import { Badge, Table, age, html, number, rate, tone, useWidth } from "../parts.
 
 // Where there is no room beside an edge, what is said of it stands in the node that it leaves.
 const WIDE = { w: 190, h: 62, ranksep: 150, nodesep: 18, letters: 21, isNarrow: false };
-const NARROW = { w: 132, h: 82, ranksep: 32, nodesep: 12, letters: 17, isNarrow: true };
+const NARROW = { w: 132, h: 82, ranksep: 32, nodesep: 12, letters: 14, isNarrow: true };
 const NARROW_BELOW = 700;
 
 export function System({ status }) {
@@ -14,6 +14,7 @@ export function System({ status }) {
   return html`<h1>System</h1>
     ${failed.length ? html`<div class="problem" role="alert"><strong>${failed.length === 1 ? "One thing needs a person" : `${failed.length} things need a person`}</strong>
       <ul>${failed.map((each) => html`<li>${each.service || each.view}: ${each.error}</li>`)}</ul></div>` : null}
+    ${status.feeds.filter((each) => each.held_back).map((each) => html`<p class="note"><a href="#/held">${each.service}: ${number(each.held_back)} ${each.held_back === 1 ? "stream is" : "streams are"} held back</a> from ${each.read_model}, and wait for a person.</p>`)}
     <${Picture} status=${status} />
     <h2>Feeds</h2>
     <${Table} rows=${status.feeds} empty="Nothing is followed yet." columns=${[
@@ -50,7 +51,7 @@ function Picture({ status }) {
   const label = `${status.services.length} services, followed into ${status.views.length} views`;
   return html`<div class="scroll picture" tabindex="0"><svg role="group" aria-label=${label} width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`}>
     ${graph.edges().map((id) => html`<${Edge} key=${id.v + id.w} ...${graph.edge(id)} from=${graph.node(id.v)} to=${graph.node(id.w)} size=${size} isDown=${rankdir === "TB"} />`)}
-    ${size.isNarrow ? null : graph.nodes().filter((id) => graph.node(id).service).map((id) => html`<${Said} key=${`said ${id}`} node=${graph.node(id)} feeds=${status.feeds} size=${size} />`)}
+    ${size.isNarrow ? null : graph.nodes().filter((id) => graph.node(id).service).map((id) => html`<${Said} key=${`said ${id}`} node=${graph.node(id)} to=${graph.successors(id).map((other) => graph.node(other))} feeds=${status.feeds} size=${size} />`)}
     ${graph.nodes().map((id) => html`<${Node} key=${id} node=${graph.node(id)} feeds=${status.feeds} size=${size} />`)}
   </svg></div>`;
 }
@@ -92,10 +93,12 @@ function Edge({ of, points, from, to, size, isDown }) {
   return html`<g class=${`edge ${of ? tone(of.state) : "calm"} ${flow}`}><path d=${`M${point(stops[0].leaves, stops[0].at)} ${parts.join(" ")}`} /></g>`;
 }
 
-// What is said of the edges that leave a service, for each read model that they lead into.
-function Said({ node, feeds, size }) {
+// What is said of the edges that leave a service, for each read model that they lead into; on the side from which they bend away.
+function Said({ node, to, feeds, size }) {
   const own = feeds.filter((each) => each.service === node.service.name);
-  return own.map((feed, place) => html`<text class="said" x=${node.x + size.w / 2 + 8} y=${node.y - 8 - 15 * (own.length - 1 - place)}>${own.length > 1 ? `${feed.read_model}: ` : ""}${age(feed.staleness_s)}${feed.lag ? ` · ${number(feed.lag)} behind` : ""}</text>`);
+  const isBelow = to.length > 0 && to.every((other) => other.y < node.y);
+  const top = isBelow ? node.y + 17 : node.y - 8 - 15 * (own.length - 1);
+  return own.map((feed, place) => html`<text class="said" x=${node.x + size.w / 2 + 8} y=${top + 15 * place}>${own.length > 1 ? `${feed.read_model}: ` : ""}${age(feed.staleness_s)}${feed.lag ? ` · ${number(feed.lag)} behind` : ""}</text>`);
 }
 
 function Node({ node, feeds, size }) {
@@ -112,7 +115,7 @@ function Node({ node, feeds, size }) {
   const about = facts.filter(Boolean).join(" · ");
   const shown = name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
   return html`<a href=${href} aria-label=${`${service ? "service" : "view"} ${name}, ${state}`}><g class=${`node ${service ? "service" : "view"} ${tone(state)}`} transform=${`translate(${x - w / 2},${y - h / 2})`}>
-    <rect width=${w} height=${h} rx="9" /><text class="name" x="12" y=${isNarrow ? 24 : 25}>${shown}</text>
+    <rect width=${w} height=${h} rx="9" /><text class=${isNarrow ? "name small" : "name"} x="12" y=${isNarrow ? 24 : 25}>${shown}</text>
     <text x="12" y=${isNarrow ? 44 : 45}>${about}</text>
     ${isNarrow ? html`<text class="state" x="12" y="65">${state}${behind ? ` · ${number(behind)} behind` : ""}</text>` : html`<text class="state" x=${w - 12} y="45" text-anchor="end">${state}</text>`}</g></a>`;
 }

@@ -123,9 +123,9 @@ export function Row({ at, may }) {
       <p class="quiet">As of <${Vector} token=${token} /></p>`}
     ${may("operate") ? html`<p><a class="button" href=${`#/story/${encodeURIComponent(key.split(",").map(decoded)[0])}`}>Its story across the services</a></p>` : null}
     <h2>Changes</h2><${Asked} of=${history}>${(found) => html`<${Table} rows=${found.changes} empty="The change feed holds none any more." columns=${[
-      { title: "Number", num: true, of: (change) => number(change.seq) },
+      { title: "Number", of: (change) => number(change.seq) },
       { title: "What", of: (change) => (change.op === "upsert" ? "new, or changed" : change.op === "delete" ? "gone" : change.op) },
       { title: "When", of: (change) => (change.at ? html`<${When} at=${change.at} />` : html`<span class="quiet">not known</span>`) },
     ]} />
-      ${found.changes.some((change) => !change.at) ? html`<p class="quiet">A change has a time where this page, or the status, was open when it came.</p>` : null}`}<//>`;
+      ${found.changes.some((change) => !change.at) ? html`<p class="quiet">A change has a time where somebody was looking at the system when it came.</p>` : null}`}<//>`;
 }
