@@ -1,5 +1,8 @@
 """A table service and an outbox in one database: two services, whose places a receipt names both."""
 
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,10 @@ from tests.write.outbox_shop import OrderPlaced, shop
 from tests.write.table_accounts import Open, accounts
 
 from syncline import App, View
-from syncline.errors import StaleRead
+from syncline.errors import Rejected, StaleRead
 from syncline.places import Polling, SQLite
+from syncline.stores.service_tables import TableRequest, TableSetup
+from syncline.stores.sqlite.table_commands import SQLiteTables
 from syncline.write.tables import TableService
 
 
@@ -59,3 +64,24 @@ def test_an_outbox_that_is_placed_later_is_named_by_new_receipts_and_by_old_ones
     with App(accounts.on(place), shop.on(place)) as app:
         again = app.send(Open("a"), command_id="o-1").token.positions
     assert list(before) == ["ledger"] and dict(again) == {**before, "shop": again["shop"]}
+
+
+def test_what_the_handlers_of_one_group_record_is_seen_together_and_apart_from_the_next_group(tmp_path: Path) -> None:
+    def place_two(tx: Any, command: OrderPlaced) -> None:
+        place_order(tx, command)
+        shop.record(tx, OrderPlaced(f"{command.order_id}b", 1))
+
+    def refuse(tx: Any, command: OrderPlaced) -> None:
+        place_order(tx, command)
+        raise Rejected("no")
+
+    def group(*wanted: tuple[str, Callable[[Any, OrderPlaced], None]]) -> list[TableRequest]:
+        return [TableRequest(name, "OrderPlaced", 0, OrderPlaced(name, 1), handler, True) for name, handler in wanted]
+
+    path = str(tmp_path / "desk.db")
+    with closing(SQLiteTables(path, TableSetup("desk", desk.schema, ("orders",), has_outbox=True))) as store:
+        store.handle(group(("1", place_order), ("2", refuse), ("3", place_two)))
+        store.handle(group(("4", place_order)))
+    with closing(sqlite3.connect(path)) as log:
+        found = log.execute("SELECT position, json_extract(data, '$.order_id'), append_end FROM syncline_event").fetchall()
+    assert found == [(1, "1", 2), (2, "3", 3), (3, "3b", 3), (4, "4", 4)], "each leads to the next of its group, if there is one"
