@@ -162,6 +162,8 @@ def _metadata_text(metadata: Mapping[str, Any], correlation_id: str | None, caus
 
 def _id(what: str, value: object) -> str:
     """An id as it is stored. Raises InvalidCommand for what is neither a text nor a UUID."""
+    if isinstance(value, str) and value and value.isascii():
+        return value
     if isinstance(value, UUID):
         return str(value)
     if not isinstance(value, str):
