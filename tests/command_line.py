@@ -2,6 +2,7 @@
 than most commands do; that `syncline` is a program that starts, stops and is killed, the tests of `syncline run` and of the
 pages show."""
 
+from collections.abc import Mapping
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,8 @@ class Said:
         return self.out + self.err
 
 
-def syncline(folder: Path, *words: str) -> Said:
+def syncline(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> Said:
     """What a command says in a folder. A mistake of the program is raised."""
     with chdir(folder):
-        found = CliRunner().invoke(main, words, catch_exceptions=False)
+        found = CliRunner().invoke(main, words, env=environment, catch_exceptions=False)
     return Said(found.exit_code, found.stdout, found.stderr)

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import command_line
 from tests.dead_letters import shop
 from tests.dead_letters.shop import PlaceOrder, RemoveLine, ShipOrder
 
 from syncline import App, SynclineError
 
 ROOT = Path(__file__).resolve().parents[2]
+SHOP_APP = "tests.dead_letters.shop_app:app"
 TIMEOUT_S = 60.0
 
 
@@ -36,18 +38,18 @@ class Shop:
 
     def __call__(self, *arguments: str, status: int = 0) -> str:
         """What a command prints on stdout, or on stderr if it fails."""
-        done = subprocess.run(
-            self._command(*arguments), capture_output=True, text=True, env=self._environment(), timeout=TIMEOUT_S
-        )
-        assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout if status == 0 else done.stdout + done.stderr
+        done = self._ask(*arguments, status=status)
+        return done.out if status == 0 else done.text
 
     def json(self, *arguments: str, status: int = 0) -> Any:
-        done = subprocess.run(
-            self._command(*arguments, "--json"), capture_output=True, text=True, env=self._environment(), timeout=TIMEOUT_S
-        )
-        assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout)
+        return json.loads(self._ask(*arguments, "--json", status=status).out)
+
+    def _ask(self, *arguments: str, status: int) -> command_line.Said:
+        sys.modules.pop(SHOP_APP.partition(":")[0], None)  # each command makes the App anew, as in a process of its own
+        environment = {"SHOP_FOLDER": str(self.folder)}
+        done = command_line.syncline(ROOT, *arguments, "--app", SHOP_APP, environment=environment)
+        assert done.status == status, f"{arguments}: {done.status}\n{done.text}"
+        return done
 
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[str]"]:
@@ -64,7 +66,7 @@ class Shop:
             process.communicate()
 
     def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "syncline", *arguments, "--app", "tests.dead_letters.shop_app:app"]
+        return [sys.executable, "-m", "syncline", *arguments, "--app", SHOP_APP]
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "SHOP_FOLDER": str(self.folder)}
