@@ -405,7 +405,7 @@ class Reader:
         followed = [service for service in SERVICES if mirrors.get(f"{service}__step") in ("live", "filling")]
         steps = {service: _one(db, f"SELECT n FROM {service}__step") for service in followed}
         self._check_positions(feeds, steps)
-        # Where a service was locked when its relay began, the views that read it are left out for now, and with `clock` the steps.
+        # Of a service that was locked when the relay began, views are left out for now, and with `clock` the steps of all.
         if not live or not _one(db, "SELECT count(*) FROM syncline_view WHERE name = 'clock'"):
             self.seen.unready += 1
             return 0
