@@ -150,13 +150,13 @@ class Token:
     """A vector of positions, one per service: "at least as new as this"."""
 
     positions: Mapping[str, Position]
-    _text: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    _text: str = field(default="", init=False, repr=False, compare=False)
 
     def __str__(self) -> str:
         """One printable word without spaces; `parse_token` reads it back and notices any damage."""
         if not self._text:  # one token is told to all who read while nothing is committed
-            self._text.append(self._as_text())
-        return self._text[0]
+            object.__setattr__(self, "_text", self._as_text())
+        return self._text
 
     def _as_text(self) -> str:
         body = json.dumps(

@@ -98,7 +98,7 @@ def _columns(events: Sequence[OutboxEvent]) -> list[str]:
         return text_array([getattr(event, field) for event in events])
 
     def numbers(field: str) -> str:
-        return number_array(getattr(event, field) for event in events)
+        return number_array([getattr(event, field) for event in events])
 
     first = [texts("stream"), texts("name"), numbers("shape"), texts("data"), numbers("id"), numbers("at")]
     return [*first, texts("command_id"), texts("metadata")]

@@ -42,8 +42,10 @@ def text_array(texts: Sequence[str | None]) -> str:
     return '{"' + _escaped(joined).replace(_BETWEEN, '","') + '"}'
 
 
-def number_array(numbers: Iterable[float]) -> str:
-    """A column of numbers in PostgreSQL's spelling of an array."""
+def number_array(numbers: Sequence[float]) -> str:
+    """A column of numbers in PostgreSQL's spelling of an array. Costs little where all are the same."""
+    if numbers and numbers.count(numbers[0]) == len(numbers):
+        return "{" + ",".join([repr(numbers[0])] * len(numbers)) + "}"
     return "{" + ",".join(map(repr, numbers)) + "}"
 
 
