@@ -44,7 +44,7 @@ SELECT order_id, status
  WHERE status <> 'placed' AND order_id IN (SELECT value FROM json_each(?))
 """
 LOOK_S = 0.003
-READY_S = 60.0
+READY_S = PATIENCE_S = 60.0
 TOLD_AT = datetime(2026, 5, 31, tzinfo=UTC)
 """The time of the program's orders, so that those of a seed are always the same."""
 ANSWER_LATE_S = 0.05
@@ -116,13 +116,15 @@ def buy(
     shares: Shares = Shares(),
     now: datetime | None = None,
     days: int = 30,
+    patience_s: float | None = None,
     stop: threading.Event | None = None,
     on_progress: Callable[[int, int], None] = lambda placed, ended: None,
 ) -> Figures:
     """Places orders `first` to `orders` of the seed, or until `stop` is set; returns when the read model shows the end of each.
 
     At most `in_flight` are open at once, at most `rate` are placed in a second. What was placed before is not placed again, if
-    `now` is the same. Somebody must follow and run the sagas meanwhile: see `running`. Raises what sending raises.
+    `now` is the same. Somebody must follow and run the sagas meanwhile: see `running`. Raises what sending raises, and
+    TimeoutError where orders are open, and none has ended for `patience_s`.
     """
     stop = stop or threading.Event()
     rest = islice(baskets(seed, shares=shares, now=now, days=days), first, orders)
@@ -135,6 +137,7 @@ def buy(
             load.place([] if stop.is_set() else rest, min(free, due))
             load.answer_late()
             load.look()
+            load.refuse_standstill(patience_s)
             on_progress(load.placed, load.ended.total())
             time.sleep(LOOK_S)
         return Figures(load.worked_s, dict(load.ended), tuple(load.latencies_ms))
@@ -145,7 +148,7 @@ class _Load:
 
     def __init__(self, app: App, folder: Path, view: sqlite3.Connection, seed: int, first: int) -> None:
         self._app, self._folder, self._view, self._seed, self._first = app, folder, view, seed, first
-        self._began = self._answered = time.monotonic()
+        self._began = self._answered = self._moved = time.monotonic()
         self._sending: list[Future[Receipt]] = []
         self.is_sold_out = False
         self.placed = 0
@@ -178,8 +181,16 @@ class _Load:
             sent, card = self.opened.pop(order_id)
             self.latencies_ms.append(1e3 * (now - sent))
             self.ended[status] += 1
+            self._moved = now
             if card != cards.NEVER_ANSWERS:
                 self.worked_s = self.passed_s()
+
+    def refuse_standstill(self, patience_s: float | None) -> None:
+        if patience_s is None or not self.opened:
+            return
+        oldest, _ = next(iter(self.opened.values()))
+        if time.monotonic() - max(self._moved, oldest) > patience_s:
+            raise TimeoutError(f"no order has ended for {patience_s:g} s; open are {', '.join(list(self.opened)[:5])}, …")
 
     def answer_late(self) -> None:
         if time.monotonic() - self._answered > ANSWER_LATE_S:
@@ -223,6 +234,7 @@ def main() -> int:
                 seed=options.seed,
                 shares=shares,
                 now=TOLD_AT,
+                patience_s=PATIENCE_S,
             )
         with app.settling() as settle:  # refunds may still be under way, though no order is
             settle()

@@ -79,3 +79,9 @@ def test_what_is_low_in_stock_is_shown_until_goods_come_in(shop: Shop) -> None:
         shop.send(PlaceOrder("o-1", "c-001", (Line("tool-timer", 60, PRICES["tool-timer"]),), GOOD, NOW))
         settle()
         assert shop.app.rows("stock_to_reorder").rows == [("tool-timer", "Three-Glass Tea Timer", 15, 16)]
+
+
+def test_buyers_do_not_wait_for_ever_where_nobody_runs_the_shop(shop: Shop) -> None:
+    shop.app.sync()
+    with pytest.raises(TimeoutError, match="o-1-0"):
+        buy(shop.app, shop.folder, orders=3, patience_s=0.2)
