@@ -42,7 +42,7 @@ def react(checkout: Checkout, event: Event, deadline_s: float = DEADLINE_S) -> I
             yield ConfirmOrder(order_id)
         case ("reserving", OutOfStock(order_id, reason)) | ("paying", PaymentDeclined(order_id, reason)):
             yield CancelOrder(order_id, reason)
-        case (("reserving" | "declined"), OrderCancelled(order_id)):
+        case "reserving" | "declined", OrderCancelled(order_id):
             yield ReleaseStock(order_id)
         case "paying", OrderCancelled(order_id):
             yield ReleaseStock(order_id)

@@ -96,7 +96,8 @@ def decide(status: str, command: Command) -> Iterator[Event]:
     match status, command:
         case "new", TakePayment(_, cents, card):
             yield PaymentRequested(order_id, cents, card)
-        case (("new" | "requested"), VoidPayment()):  # of one that was not asked for yet, so that it never will be
+        case "new" | "requested", VoidPayment():
+            # One that was not asked for yet never will be: the two commands may have overtaken each other.
             yield PaymentVoided(order_id)
         case "taken", VoidPayment():
             yield RefundRequested(order_id)
@@ -104,13 +105,13 @@ def decide(status: str, command: Command) -> Iterator[Event]:
             raise Rejected(f"no payment was asked for order {order_id}")
         case "requested", RecordCharge():
             yield PaymentTaken(order_id)
-        case (("voided" | "declined"), RecordCharge()):  # too late
+        case "voided" | "declined", RecordCharge():
             yield RefundRequested(order_id)
         case "requested", RecordDecline(_, reason):
             yield PaymentDeclined(order_id, reason)
-        case (("voided" | "refunding"), RecordRefund()):
+        case "voided" | "refunding", RecordRefund():
             yield PaymentRefunded(order_id)
-        case (("requested" | "taken" | "declined"), RecordRefund()):
+        case "requested" | "taken" | "declined", RecordRefund():
             raise Rejected(f"the payment of order {order_id} is {status}: nobody asked for a refund")
         case _:
             return  # known already, or of no consequence any more
