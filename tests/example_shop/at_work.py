@@ -13,7 +13,7 @@ from shop.app import build
 from shop.buyers import buy
 
 NOW = datetime(2026, 5, 31, tzinfo=UTC)
-DEADLINE_S = 8.0
+DEADLINE_S = 6.0
 
 
 def placed(folder: Path) -> int:
