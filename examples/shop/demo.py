@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
-from syncline import App, NamedQuery, Polling, Receipt, Triggers, View
+from syncline import App, NamedQuery, Polling, Receipt, Triggers, Unavailable, View
 from syncline.app import Progress
 
 from . import cards
@@ -179,10 +179,12 @@ class Demo:
         )
 
     def begin(self, on_progress: Callable[[Progress], None]) -> None:
-        """Fills what is empty, copies, builds, and goes to work."""
+        """Fills what is empty, copies, builds, and goes to work. Raises Unavailable for a database that cannot be used."""
         seed(self.app, self.folder)
         self.app.send(cards.SwitchProcessor("charging"))
         self.app.sync(on_progress=on_progress)
+        if failed := [f"{feed.service}: {feed.error}" for feed in self.app.status().feeds if feed.state == "failed"]:
+            raise Unavailable("\n".join(failed))
         self._relay.start()
         self._late.start()
 

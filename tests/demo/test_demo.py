@@ -182,6 +182,24 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     assert "cannot be made: Not a directory" in done.stderr
 
 
+def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "orders.db").write_text("This is not a database, however long it is. " * 100)
+    done = demo("--headless", "--folder", str(tmp_path))
+    assert done.returncode == 1
+    assert re.search(r"^error: .*orders\.db.* is not a database", done.stderr, re.MULTILINE), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_demo_in_a_folder_goes_on_when_the_first_has_ended(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    shop = ("--folder", str(tmp_path / "shop"), "--rate", "20")
+    with opened(tmp_path / "one", *shop) as (first, _), opened(tmp_path / "two", *shop) as (_, said):
+        assert stopped(first) == 0
+        with httpx.stream("GET", f"{said['dashboard']}views/order_details/changes", timeout=60) as stream:
+            assert next(line for line in stream.iter_lines() if '"status":"confirmed"' in line)
+
+
 # ---- from a wheel ----
 
 
