@@ -4,7 +4,7 @@ import * as dagre from "dagre";
 import { Badge, Table, age, html, number, rate, tone, useWidth } from "../parts.js";
 
 // Where there is no room beside an edge, what is said of it stands in the node that it leaves.
-const WIDE = { w: 190, h: 62, ranksep: 150, nodesep: 18, letters: 21, isNarrow: false };
+const WIDE = { w: 190, h: 62, ranksep: 150, nodesep: 18, letters: 18, isNarrow: false };
 const NARROW = { w: 132, h: 82, ranksep: 32, nodesep: 12, letters: 14, isNarrow: true };
 const NARROW_BELOW = 700;
 
@@ -110,7 +110,8 @@ function Node({ node, feeds, size }) {
   const name = service ? service.name : view.view;
   const behind = own.reduce((sum, each) => sum + (each.lag || 0), 0);
   const oldest = own.some((each) => each.staleness_s === null) ? null : Math.max(0, ...own.map((each) => each.staleness_s));
-  const follows = isNarrow ? [service?.capture, own.length ? age(oldest) : ""] : [service?.capture, service?.delivery, service?.database];
+  const how = isNarrow ? [service?.capture, age(oldest)] : [service?.capture, service?.delivery, service?.database];
+  const follows = own.length ? how : [service?.database];
   const facts = service ? follows : [age(view.staleness_s), rate(view.rate)];
   const about = facts.filter(Boolean).join(" · ");
   const shown = name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
