@@ -71,6 +71,15 @@ class Sagas:
         """The sagas that there are."""
         return tuple(saga.name for placed in self._placed for saga in placed.sagas)
 
+    def reading(self, service: str) -> tuple[str, ...]:
+        """The sagas that read events of a service."""
+        return tuple(
+            saga.name
+            for placed in self._placed
+            for saga in placed.sagas
+            if any(placed.sources[kind][0] == service for kind in saga.event_classes if kind in placed.sources)
+        )
+
     def runs(self, on_event: OnEvent) -> list[Callable[[threading.Event], None]]:
         """For each store a function that runs its sagas until it is told to stop."""
         return [partial(self._run, placed, wake, on_event) for placed, wake in zip(self._placed, self.wakes, strict=True)]

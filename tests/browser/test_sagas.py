@@ -54,3 +54,9 @@ def test_the_pages_fit(seen: Visit, request: pytest.FixtureRequest) -> None:
         assert width[0] <= width[1]
         if shots := os.environ.get("SYNCLINE_SCREENSHOTS"):
             seen.page.screenshot(path=Path(shots) / f"{place.replace('/', '-')}-{request.node.callspec.id}.png")
+
+
+def test_the_picture_says_which_services_only_sagas_read(seen: Visit) -> None:
+    seen.go("system")
+    seen.page.get_by_role("link", name="service hotel_told, read by sagas").click()
+    seen.see("running")

@@ -66,6 +66,7 @@ async def _now(serving: Serving) -> dict[str, object]:
                 "delivery": "pull",
                 "database": dialect_of(service.database),
                 "tables": list(service.tables),
+                "sagas": list(serving.app.sagas.reading(service.name)),
             }
             for service in config.services
         ],

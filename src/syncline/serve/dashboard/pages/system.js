@@ -105,8 +105,8 @@ function Node({ node, feeds, size }) {
   const { service, view, x, y } = node;
   const { w, h, letters, isNarrow } = size;
   const own = service ? feeds.filter((each) => each.service === service.name) : [];
-  const state = service ? (own.find((each) => each.state === "failed") || own[0])?.state || "not followed" : view.state;
-  const href = service ? (own[0] ? `#/feed/${own[0].read_model}/${service.name}` : "#/system") : `#/view/${view.view}`;
+  const state = service ? (own.find((each) => each.state === "failed") || own[0])?.state || (service.sagas.length ? "read by sagas" : "not followed") : view.state;
+  const href = service ? (own[0] ? `#/feed/${own[0].read_model}/${service.name}` : service.sagas.length ? "#/sagas" : "#/system") : `#/view/${view.view}`;
   const name = service ? service.name : view.view;
   const behind = own.reduce((sum, each) => sum + (each.lag || 0), 0);
   const oldest = own.some((each) => each.staleness_s === null) ? null : Math.max(0, ...own.map((each) => each.staleness_s));
