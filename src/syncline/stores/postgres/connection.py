@@ -117,6 +117,8 @@ def in_words(database: str, error: psycopg.Error) -> StoreError:
         return Unavailable(f"{where} takes no writes ({reason}): it is a standby or read-only; name the primary's address")
     if isinstance(error, errors.ProgramLimitExceeded) and "index row" in reason:
         return StoreError(f"{where}: {reason}: a value that is a key or what views join or group by is too long for an index")
+    if isinstance(error, errors.LockNotAvailable):
+        return Unavailable(f"{where} cannot be used now: a table is locked by another transaction that goes on ({reason})")
     if isinstance(error, TRANSIENT):
         return Unavailable(f"{where} cannot be used now: {reason}")
     return StoreError(f"{where}: {reason}")

@@ -1,15 +1,18 @@
 """A service's PostgreSQL database as verification looks at it: ranges of rows, and which keys stood still since a position."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from syncline.errors import SourceChanged
+from psycopg import errors
+
+from syncline.errors import SourceChanged, Unavailable
 from syncline.messages import Key, Position, Relation, Row
 from syncline.move.feed import key_of
 from syncline.stores.postgres import marks
-from syncline.stores.postgres.connection import OWN_NAMES, connect, translated
+from syncline.stores.postgres.connection import OWN_NAMES, connect, shown, translated
 from syncline.stores.postgres.install import SQL, is_installed
-from syncline.stores.postgres.source import Table, lookup, scan, table_of
+from syncline.stores.postgres.source import Table, lockers, lookup, scan, table_of
 
 SCAN_ROWS = 2_000
 LOCK_WAIT_MS = 10_000
@@ -26,9 +29,32 @@ class _Look:
         self._tables: dict[str, Table] = {}
 
     def scan(self, relation: Relation, after: Key | None, budget_s: float) -> tuple[list[Row], bool]:
-        with translated(self.database):
+        with self.reading(relation):
             rows = scan(self.connection, self.table(relation), after, SCAN_ROWS)
         return rows, len(rows) < SCAN_ROWS
+
+    @contextmanager
+    def reading(self, relation: Relation) -> Iterator[None]:
+        """Raises Unavailable where the table is locked for long, with who locks it and what to do."""
+        try:
+            with translated(self.database):
+                yield
+        except Unavailable as error:
+            if not isinstance(error.__cause__, errors.LockNotAvailable):
+                raise
+            raise self._locked(relation) from error.__cause__
+
+    def _locked(self, relation: Relation) -> Unavailable:
+        with translated(self.database):
+            self.end()
+            found = lockers(self.connection, relation)
+        by = ", ".join(f"process {pid}" + (f" for {seconds} s" if seconds is not None else "") for pid, seconds in found)
+        ended = "; ".join(f"SELECT pg_terminate_backend({pid})" for pid, _ in found)
+        return Unavailable(
+            f"{shown(self.database)}: table {relation.origin or 'public'}.{relation.table} is locked by "
+            f"{by or 'another transaction'}, and was not free to be read within {LOCK_WAIT_MS / 1000:g} s; "
+            f"try again when that transaction has ended{f', or end it there: {ended}' if ended else ''}"
+        )
 
     def table(self, relation: Relation) -> Table:
         if relation.table not in self._tables:
@@ -49,7 +75,7 @@ class TriggerLook(_Look):
     """Of a service captured by triggers: its marks tell which keys changed since a position."""
 
     def settle(self, relation: Relation, keys: Sequence[Key], at: Position) -> tuple[list[Key], dict[Key, Row]] | None:
-        with translated(self.database):
+        with self.reading(relation):
             self.begin()
             try:
                 return self._settle(relation, keys, at)
@@ -112,7 +138,7 @@ class StillLook(_Look):
 
     def settle(self, relation: Relation, keys: Sequence[Key], at: Position) -> tuple[list[Key], dict[Key, Row]] | None:
         key = key_of(relation)
-        with translated(self.database):
+        with self.reading(relation):
             try:
                 rows = {key(row): row for row in lookup(self.connection, self.table(relation), keys)}
             except SourceChanged:

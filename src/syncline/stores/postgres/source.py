@@ -131,6 +131,12 @@ def table_of(connection: Connection, relation: Relation) -> Table:
     return replace(found, relation=relation)
 
 
+def lockers(connection: Connection, relation: Relation) -> list[tuple[int, int | None]]:
+    """The processes that keep a relation's table from being read now, and how long their transactions have lasted, in seconds."""
+    values = {"schema": relation.origin or "public", "name": relation.table}
+    return [(pid, seconds) for pid, seconds in connection.execute(_SQL["select_lockers"], values)]
+
+
 def foreign_keys(connection: Connection, oid: int) -> list[tuple[str, str, str | None]]:
     return [(column, table, there) for column, table, there in connection.execute(_SQL["select_foreign_keys"], {"oid": oid})]
 

@@ -23,6 +23,25 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relpersistence::text, c.r
    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
    AND CASE WHEN :schema = '' THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = :schema END
 
+-- select_lockers --
+-- Which processes keep a table, or a partition of it, from being read, or are next in line for that; and since when, in seconds.
+-- pg_partition_tree() would wait for the lock itself.
+WITH RECURSIVE whole AS (
+  SELECT c.oid
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+   WHERE n.nspname = :schema AND c.relname = :name
+   UNION ALL
+  SELECT i.inhrelid FROM whole AS w JOIN pg_catalog.pg_inherits AS i ON i.inhparent = w.oid
+)
+SELECT DISTINCT a.pid, pg_catalog.floor(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start))::bigint
+  FROM whole AS w
+  JOIN pg_catalog.pg_locks AS l ON l.relation = w.oid
+  JOIN pg_catalog.pg_database AS d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+  JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+ WHERE l.mode = 'AccessExclusiveLock'
+ ORDER BY 1
+
 -- select_columns --
 -- A table's columns in order. The type of a domain is what it stands for; one that is not PostgreSQL's own is known by its text;
 -- an enum has its name besides.

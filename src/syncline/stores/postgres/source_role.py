@@ -32,12 +32,17 @@ from syncline.stores.roles import Described, Found, Look, Source, Survey
 
 __all__ = ["head", "is_locked", "look", "open_feed", "open_look", "renew", "survey", "uninstall"]
 
+LOCK_WAIT_MS = 1_000
+"""How long a table that someone changes is waited for before it is described."""
+
 
 def look(source: Source, *, briefly: bool) -> Described:
     found: list[Table] = []
     refused: list[tuple[str, str]] = []
     warnings: list[str] = []
-    with closing(connect(source.database)) as connection, translated(source.database):
+    # Who describes a table waits for its lock, or for those of its partitions.
+    settings = {"lock_timeout": str(LOCK_WAIT_MS)}
+    with closing(connect(source.database, settings=settings)) as connection, translated(source.database):
         is_capturing = is_captured(connection)
         if source.capture == "triggers" and not is_capturing:
             install.refuse(connection, source.database)
