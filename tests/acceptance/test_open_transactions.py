@@ -65,9 +65,9 @@ def shown(app: App, number: int) -> bool:
     return bool(app.rows("board", key=(str(number),)).rows)
 
 
-def is_live(app: App) -> bool:
+def is_live(app: App, view: str = "board") -> bool:
     try:
-        app.rows("board")
+        app.rows(view)
     except (NotReady, Unavailable):
         return False
     return True
