@@ -3,25 +3,21 @@
 Knows the read store only through `StoreReader`; which services a view depends on is told by its live definition.
 """
 
-import base64
-import binascii
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
-from syncline.errors import ImpossibleValue, NotFound, NotReady, StaleRead, UnknownColumn
-from syncline.messages import Column, Key, Row, Scalar, Token
+from syncline.errors import NotFound, NotReady, StaleRead, UnknownColumn
+from syncline.messages import Key, Row, Scalar, Token
 from syncline.move.freshness import staleness, unreached
 from syncline.read.definition import Definition
 from syncline.read.held import Held
 from syncline.read.maintain.asked import Asked
-from syncline.read.maintain.schema import affinity
+from syncline.read.meaning import meant_by
 from syncline.read.snapshot import Live, Snapshot, StoredFeed, StoreReader, pieces, position_of
 from syncline.read.sql_file import suggestion
-from syncline.rows import stored_value
 from syncline.stores.paging import OPERATORS, Condition, Sort
 
 POLL_S = 0.002
@@ -33,8 +29,6 @@ HELD_ADVICE = (
 
 _Found = TypeVar("_Found")
 _NOTHING_HELD = Held()
-_TO_STANDARD = str.maketrans("-_", "+/")
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,36 +336,3 @@ def _order(live: Live, wanted: Sequence[str]) -> tuple[Sort, ...]:
     for sort in live.by_key:
         order.setdefault(sort.column, sort)
     return tuple(order.values())
-
-
-def meant_by(column: Column, value: object, *, as_base64: bool) -> list[object]:
-    """What a column holds where it has this value, the likeliest last. Raises ImpossibleValue.
-
-    In a column without a type, a text that a person typed may be a number too; where texts are base64, it may be bytes.
-    """
-    try:
-        value = stored_value(value)
-    except ValueError as error:
-        raise ImpossibleValue(f"no row has {value!r} in '{column.name}': {error}") from None
-    if not isinstance(value, str):
-        return [value]
-    if as_base64 and column.declared_type == "bytea":
-        data = _from_base64(value)
-        if data is None:
-            raise ImpossibleValue(f"'{column.name}' holds bytes, which are written in base64; {value[:40]!r} is not")
-        return [data]
-    found: list[object] = [value]
-    if affinity(column.declared_type) == "BLOB":
-        if _NUMBER.fullmatch(value):
-            found.append(float(value) if re.search(r"[.eE]", value) else int(value))
-        if as_base64 and (data := _from_base64(value)) is not None:
-            found.insert(len(found) if column.declared_type else 1, data)
-    return found
-
-
-def _from_base64(text: str) -> bytes | None:
-    """The bytes that a text is the base64 of, in either alphabet of RFC 4648."""
-    try:
-        return base64.b64decode(text.translate(_TO_STANDARD), validate=True)
-    except (binascii.Error, ValueError):
-        return None

@@ -26,7 +26,8 @@ from syncline.codec import to_json
 from syncline.errors import ImpossibleValue, NotReady, StoreError, SynclineError, Unavailable, UnknownColumn
 from syncline.messages import Key, Row, Token
 from syncline.read.definition import Definition
-from syncline.read.reader import column_of, meant_by
+from syncline.read.meaning import meant_by
+from syncline.read.reader import column_of
 from syncline.read.snapshot import Snapshot, services_of
 from syncline.serve.shapes import writers
 from syncline.stores.paging import Condition

@@ -212,7 +212,7 @@ def _query(query: Any) -> Schema:
         for each in query.parameters
     ]
     return {
-        "summary": query.name,
+        "summary": query.description.partition("\n")[0] or query.name,
         "description": query.description or f"The query {query.name}.",
         "tags": ["queries"],
         "operationId": f"ask_{query.name}",
@@ -254,11 +254,11 @@ def _fixed_paths() -> Schema:
     any_object: Schema = {"type": "object"}
     read = _problems("400", "401", "403", "429", "503")
 
-    def get(summary: str, id_: str, *parameters: Schema, more: tuple[str, ...] = ()) -> Schema:
+    def get(summary: str, id_: str, *parameters: Schema, more: tuple[str, ...] = (), tag: str = "operators") -> Schema:
         return {
             "get": {
                 "summary": summary,
-                "tags": ["operators"],
+                "tags": [tag],
                 "operationId": id_,
                 "parameters": list(parameters),
                 "responses": {"200": _json(summary, any_object), **read, **_problems(*more)},
@@ -302,9 +302,9 @@ def _fixed_paths() -> Schema:
     }
     operations = get("Long work that was asked for", "list_operations")
     return {
-        "/views": get("All views", "list_views"),
-        "/queries": get("All queries", "list_queries"),
-        "/commands": get("All commands", "list_commands"),
+        "/views": get("All views", "list_views", tag="what there is"),
+        "/queries": get("All queries", "list_queries", tag="what there is"),
+        "/commands": get("All commands", "list_commands", tag="what there is"),
         "/status": get("How everything is", "status"),
         "/status/samples": get(
             "How everything was lately",
@@ -326,8 +326,8 @@ def _fixed_paths() -> Schema:
         "/sagas/give-up": post("Asks for a saga to end as it is", "give_up_saga", saga, "202"),
         "/operations": {**operations, **post("Begins a verification, or a rebuild", "begin", operation, "202")},
         "/operations/{id}": get("One operation", "operation", id_in_path, more=("404",)),
-        "/healthz": get("Whether the process answers", "healthz"),
-        "/whoami": get("Who asks", "whoami"),
+        "/healthz": get("Whether the process answers", "healthz", tag="the service"),
+        "/whoami": get("Who asks", "whoami", tag="the service"),
     }
 
 

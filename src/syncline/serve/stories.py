@@ -5,7 +5,7 @@ import json
 
 from starlette.responses import Response
 
-from syncline.read.reader import meant_by
+from syncline.read.meaning import meant_by
 from syncline.serve.answers import json_response
 from syncline.serve.caller import OPERATE, READ
 from syncline.serve.problems import Refused

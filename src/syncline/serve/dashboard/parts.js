@@ -140,7 +140,7 @@ export function Plot({ title, at, lines, unit, least = 1 }) {
       scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, least)] } },
       axes: [{ ...axis, space: 90, incrs: SECONDS, values: (_, values) => values.map(clock) }, { ...axis, size: 56, values: (_, values) => values.map(shown) }],
       series: [{ value: (_, at_) => (at_ === null ? "–" : clock(at_)) }, ...lines.map((line, place_) => ({
-        label: line.name, stroke: hues[place_ % hues.length], dash: place_ < hues.length ? undefined : [8, 4], width: 1.5, spanGaps: false, value: (_, value) => shown(value) }))],
+        label: line.name, stroke: hues[place_ % hues.length], dash: place_ < hues.length ? undefined : [8, 4], width: 1.5, points: { fill: hues[place_ % hues.length] }, spanGaps: false, value: (_, value) => shown(value) }))],
     }, data, place.current);
     const resized = () => plot.current.setSize({ width: place.current.clientWidth, height: 180 });
     addEventListener("resize", resized);

@@ -67,7 +67,7 @@ function Rows({ view }) {
       <button onClick=${() => navigator.clipboard?.writeText(`curl '${new URL(path, document.baseURI)}'`)}>Copy as curl</button></div>
     ${error ? html`<${Failed} error=${error} again=${() => setTurn(turn + 1)} />` : null}
     ${page ? html`
-      <div class="scroll" tabindex="0"><table><thead><tr>${view.columns.map((column) => html`<th scope="col" aria-sort=${sort === column.name ? "ascending" : sort === `-${column.name}` ? "descending" : "none"}>
+      <div class="scroll" tabindex="0"><table><thead><tr>${view.columns.map((column) => html`<th scope="col" class=${page.rows.some((row) => typeof row[column.name] === "number") ? "num" : ""} aria-sort=${sort === column.name ? "ascending" : sort === `-${column.name}` ? "descending" : "none"}>
         <button class="sort" onClick=${() => order(column.name)}>${column.name}${sort === column.name ? " ↑" : sort === `-${column.name}` ? " ↓" : ""}</button><small>${column.type}</small></th>`)}</tr></thead>
         <tbody>${page.rows.map((row) => {
           const key = keyPath(view.key.map((name) => row[name]));
