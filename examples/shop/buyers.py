@@ -87,16 +87,18 @@ def baskets(seed: int, *, shares: Shares = Shares(), now: datetime | None = None
 class Figures:
     """How a load went: how the orders ended, and how many milliseconds after it was sent the view showed the end of each.
 
-    `seconds` is until the last order had ended whose card answers: those that wait for their deadline have nothing to do.
+    `seconds` is until the last order had ended whose card answers, `ended_by_then` how many had: those that wait for their
+    deadline have nothing to do.
     """
 
     seconds: float
+    ended_by_then: int
     ended: Mapping[str, int]
     latencies_ms: tuple[float, ...]
 
     @property
     def orders_per_s(self) -> float:
-        return sum(self.ended.values()) / self.seconds if self.ended else 0.0
+        return self.ended_by_then / self.seconds if self.seconds else 0.0
 
     def latency_ms(self, percent: float) -> float:
         """The smallest that at least `percent` of all do not exceed."""
@@ -140,7 +142,7 @@ def buy(
             load.refuse_standstill(patience_s)
             on_progress(load.placed, load.ended.total())
             time.sleep(LOOK_S)
-        return Figures(load.worked_s, dict(load.ended), tuple(load.latencies_ms))
+        return Figures(*load.worked, dict(load.ended), tuple(load.latencies_ms))
 
 
 class _Load:
@@ -152,7 +154,7 @@ class _Load:
         self._sending: list[Future[Receipt]] = []
         self.is_sold_out = False
         self.placed = 0
-        self.worked_s = 0.0
+        self.worked = 0.0, 0
         self.opened: dict[str, tuple[float, str]] = {}
         self.ended: Counter[str] = Counter()
         self.latencies_ms: list[float] = []
@@ -183,7 +185,7 @@ class _Load:
             self.ended[status] += 1
             self._moved = now
             if card != cards.NEVER_ANSWERS:
-                self.worked_s = self.passed_s()
+                self.worked = self.passed_s(), self.ended.total()
 
     def refuse_standstill(self, patience_s: float | None) -> None:
         if patience_s is None or not self.opened:
