@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.read_store.postgres_world import World, relation
 
-from syncline.messages import Row
+from syncline.messages import DeadLetter, Row
 from syncline.testing.postgres import Databases
 
 
@@ -171,3 +171,18 @@ def test_a_piece_with_a_long_key_that_cannot_be_computed_is_parked_alone_and_com
     assert world.query("SELECT count(*) FROM syncline.parked") == [(1,)]
     world.give("sales.pair", [], [(1, "a"), (2, "a"), (3, "a")])
     assert world.query("SELECT count(*) FROM syncline.parked") == [(0,)]
+
+
+def test_pieces_with_long_keys_are_marked_where_a_stream_is_held_back(world: World) -> None:
+    world.given["sales.line"] = {(1,): (1, "a", LONG)}
+    made_live(world)
+    world.give("sales.line", [(2, "a", "short")])
+    stream = "sales-" + LONG
+    letter = DeadLetter("sales", stream, 7, "Shipped", "KeyError", 5.0, frozenset({("sales.line", (1,))}))
+    world.batch("sales", parked=[letter])
+    world.batch("sales", parked=[letter])
+    assert list(world.store.dead_letters("sales")) == [letter]
+    marked = "SELECT key::json ->> 0 FROM syncline.marked WHERE view = 'notes' AND key <> ''"
+    assert world.query(marked) == [(LONG,)]
+    world.batch("sales", released=[stream])
+    assert world.query(marked) == []

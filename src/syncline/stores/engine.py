@@ -5,15 +5,19 @@ node that has a delta, in that order: (1) each view that reads it collects the p
 *old* state; (2) the delta is written; (3) the views collect again in the *new* state. When the turn of a view comes, its query is
 run for the collected keys only, the result is compared with what is stored for them, and the difference is the view's own delta.
 Tables switch one after the other, so a row whose keys change through two tables at once is found through the state in between.
-Everything happens in SQL on temporary tables, which a store's `Machine` runs; the only loop is over nodes.
+Everything happens in SQL on temporary tables, which a store's `Machine` runs; the only loop is over nodes. A value that is too
+long for an index has all of this done again, from the staged rows on, once the machine has made room for it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from syncline.messages import Chunk
 from syncline.read.maintain.schema import mirror_id
 from syncline.stores.machine import DataFault, Delta, Machine, Node, Outgrown, ViewNode
 from syncline.stores.parked import Parking
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -40,7 +44,7 @@ class Engine:
 
     def switch(self, staged: Mapping[str, Delta]) -> None:
         """Applies what is staged, and everything that follows from it, in the order of the nodes."""
-        self._with_room(lambda: self._switch(staged))
+        self.with_room(lambda: self._switch(staged))
 
     def _switch(self, staged: Mapping[str, Delta]) -> None:
         touched: set[str] = set()
@@ -55,7 +59,7 @@ class Engine:
         """Recomputes a view for these partition keys (any one key for a view of one piece), and what follows from it."""
         node = self.view(table)
         affected = list(keys) if node.plan.partition else [(1,)]
-        self._with_room(lambda: self._recompute(node, affected))
+        self.with_room(lambda: self._recompute(node, affected))
 
     def _recompute(self, node: ViewNode, keys: Sequence[Sequence[object]]) -> None:
         self.machine.add_keys(node, keys)
@@ -79,18 +83,18 @@ class Engine:
         assert isinstance(node, ViewNode)
         return node
 
-    def _with_room(self, work: Callable[[], None]) -> None:
+    def with_room(self, work: Callable[[], T]) -> T:
         """Does it again whenever a value was too long for an index, until all have room."""
         self.machine.begin()
         while True:
             try:
-                work()
+                done = work()
                 self.machine.finish()
             except Outgrown as failure:
                 self.machine.make_room(failure)
                 self.parking.doubt()
             else:
-                return
+                return done
 
     def _compute(self, node: ViewNode) -> Delta:
         """Forms a view's delta from its affected keys; those whose rows cannot be computed are parked."""

@@ -215,7 +215,8 @@ class StoredReadModel:
     def _mark(self) -> None:
         """Finds the rows that depend on what is held back now; costs nothing while nothing is."""
         letters = self._held_back.letters.values()
-        marked = find_marked(self._engine, self.definitions.relations, letters) if letters else frozenset()
+        relations, engine = self.definitions.relations, self._engine
+        marked = engine.with_room(lambda: find_marked(engine, relations, letters)) if letters else frozenset()
         self._held_back.mark(marked)
 
     def seen(self, services: Iterable[str], read_at: float) -> None:
