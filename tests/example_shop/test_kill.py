@@ -79,7 +79,7 @@ def kill_again_and_again(*, orders: int, kills: int, rate: float, within_s: floa
             assert placed(folder) == orders
             assert_books_match(Shop(app, folder))
             counts = reconcile(folder).counts
-            assert counts["confirmed"] > orders / 3 and counts["declined"] > 0 and counts["refunded cents"] > 0
+            assert counts["confirmed"] > orders / 10 and counts["declined"] > 0 and counts["refunded cents"] > 0
 
 
 def is_quiet(shop: Shop) -> bool:
