@@ -3,6 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Final
 
 from syncline.codec import CommandCodec, EventCodec, from_json, to_json
@@ -91,3 +92,10 @@ class KeptSagas:
         if kept.goes_on:
             kept.pending.extend((received, None) for received in inputs[stored.handled :])
         return kept
+
+
+def command_id(saga: str, received: StoredInput, number: int) -> str:
+    """The id of a command by what led to it, and by nothing that may be otherwise the next time: not by the order in which
+    services were read. So what is sent anew from a store that was lost, or restored from an older copy, takes effect once."""
+    led_to_it = [received.key, received.service, received.position, received.cause, number]
+    return f"{saga}-{blake2b(to_json([saga, *led_to_it]), digest_size=16).hexdigest()}"

@@ -26,7 +26,7 @@ from syncline.errors import (
     SynclineError,
 )
 from syncline.messages import Position, Receipt
-from syncline.saga_keeping import Kept, KeptSagas
+from syncline.saga_keeping import Kept, KeptSagas, command_id
 from syncline.saga_sending import Outcome, Sending, Submit
 from syncline.stores.history import Cause, History
 from syncline.stores.saga_store import SagaRequest, SagaStore, StoredCommand, StoredDeadline, StoredInput, StoredSaga, Work
@@ -378,7 +378,7 @@ class SagaRelay:
         texts = [self._kept.text(saga, command) for command in (*reaction.commands, *(each.send for each in deadlines))]
         if texts:
             _refuse_loop(received)
-        ids = [f"{saga.name}-{stored.key}-{received.number}-{number}" for number in range(1, len(texts) + 1)]
+        ids = [command_id(saga.name, received, number) for number in range(len(texts))]
         cause, hops, count = received.cause, received.hops + 1, len(reaction.commands)
         for command, text, id_ in zip(reaction.commands, texts, ids, strict=False):
             self._want(kept, type(command).__name__, text, id_, cause, hops, now)
