@@ -212,3 +212,22 @@ class SourceChanged(StoreError):
 
 class Fenced(StoreError):
     """Another relay took over this read store; the one that finds this must stop."""
+
+
+IN_WORDS_MAX = 2_000
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception of somebody else's code says, as a text that can be stored and shown, whatever it is."""
+    try:
+        said = str(error)
+    except Exception as failed:  # its own __str__ raises, or gives no text
+        said = f"(its text cannot be had: {type(failed).__name__})"
+    text = said.encode(errors="backslashreplace").decode()
+    return text if len(text) <= IN_WORDS_MAX else f"{text[:IN_WORDS_MAX]}… ({len(text):,} characters)"
+
+
+def in_words(error: BaseException) -> str:
+    """An exception of somebody else's code: its class, and what it says."""
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -24,7 +24,7 @@ class Kept:
     stored: StoredSaga
     state: Any
     pending: deque[tuple[StoredInput, Any]] = field(default_factory=deque)
-    fault: Exception | None = None
+    fault: BaseException | None = None
 
     @property
     def goes_on(self) -> bool:
@@ -87,7 +87,9 @@ class KeptSagas:
         try:
             for received in inputs[: stored.handled] if saga.evolve is not None else ():
                 kept.state = evolved(saga, kept.state, self.event(saga, received))
-        except Exception as error:  # of a user's function, whatever it raises: it is this saga's alone
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # of a user's function, whatever it raises: it is this saga's alone
             kept.fault = error
         if kept.goes_on:
             kept.pending.extend((received, None) for received in inputs[stored.handled :])

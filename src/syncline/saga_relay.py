@@ -24,6 +24,8 @@ from syncline.errors import (
     SourceChanged,
     StoreError,
     SynclineError,
+    in_words,
+    text_of,
 )
 from syncline.messages import Position, Receipt
 from syncline.saga_keeping import Kept, KeptSagas, command_id
@@ -250,7 +252,7 @@ class SagaRelay:
         """Numbers an event for a saga. One that is parked, or given up, does not react to it."""
         stored, cause = kept.stored, arrived.cause
         stored.received += 1
-        kind, data, hops = arrived.name, arrived.data, int(arrived.metadata.get("hops") or 0)
+        kind, data, hops = arrived.name, arrived.data, _hops(arrived.metadata)
         number, service, at = stored.received, arrived.service, cause.at
         received = StoredInput(stored.key, number, service, cause.position, kind, arrived.shape, data, at, cause.command_id, hops)
         self._work.inputs.append((stored.saga, received))
@@ -274,12 +276,14 @@ class SagaRelay:
             self._note(command, "done", None)
             self._sending.finish(command)
             return
-        reason = str(outcome) or type(outcome).__name__
+        reason = text_of(outcome) or type(outcome).__name__
         kept = self._kept.find(self._sagas[command.saga], [command.key])[command.key]
         if isinstance(outcome, Rejected):
             self._note(command, "rejected", reason)
             self._rejected(kept, command, reason)
             self._sending.finish(command)
+        elif kept.stored.status == "given up":
+            self._note(command, "dropped", reason)
         elif isinstance(outcome, _OF_THE_COMMAND) or command.attempts >= kept.saga.attempts:
             self._note(command, "stuck", reason)
             self._park(kept, f"{command.name} cannot be delivered to {command.service}: {reason}")
@@ -296,7 +300,7 @@ class SagaRelay:
         data = {"command": command.name, "payload": from_json(command.payload), "reason": reason}
         cause = Cause(0, self._clock(), command.id, None)
         event = CommandRejected(self._kept.command(command), reason)
-        metadata = {"hops": command.hops}
+        metadata = {"saga": saga.name, "hops": command.hops}
         self._receive(kept, _Arrived(saga.name, CommandRejected.__name__, 1, to_json(data).decode(), event, cause, metadata))
 
     def _note(self, command: StoredCommand, state: str, error: str | None) -> None:
@@ -363,8 +367,10 @@ class SagaRelay:
                 if kept.fault is not None:
                     raise kept.fault
                 self._react_to(kept, received, event, now)
-            except Exception as error:  # of a user's function, whatever it raises: it is this saga's alone
-                reason = str(error) if isinstance(error, SynclineError) else f"{type(error).__name__}: {error}"
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # of a user's function, whatever it raises, SystemExit too: it is this saga's alone
+                reason = text_of(error) if isinstance(error, SynclineError) else in_words(error)
                 self._park(kept, f"{received.name}, event {received.number}, could not be reacted to: {reason}")
                 return
             kept.pending.popleft()
@@ -472,6 +478,12 @@ def _arrived(reading: _Reading, event: tuple[int, str, str, int, str], cause: Ca
         key = str(named) if named is not None else stream.partition("-")[2]
     metadata = from_json(cause.metadata) if cause.metadata is not None else {}
     return key, _Arrived(reading.feed.service, name, shape, data, decoded, cause, metadata)
+
+
+def _hops(metadata: Mapping[str, Any]) -> int:
+    """How many commands of sagas led to an event. What another sender wrote under that name says nothing."""
+    hops = metadata.get("hops")
+    return min(max(hops, 0), HOPS_MAX) if "saga" in metadata and isinstance(hops, int) else 0
 
 
 def _refuse_loop(received: StoredInput) -> None:

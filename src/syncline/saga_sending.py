@@ -61,7 +61,7 @@ class Sending:
 
     def send_again(self, command: StoredCommand) -> None:
         """Sends it again after a pause that grows with its attempts."""
-        pause_s = min(FIRST_PAUSE_S * 2 ** (command.attempts - 1), LONGEST_PAUSE_S)
+        pause_s = min(FIRST_PAUSE_S * 2 ** min(command.attempts - 1, 16), LONGEST_PAUSE_S)
         self._resting.append((time.monotonic() + pause_s, command))
 
     def send_rested(self) -> None:

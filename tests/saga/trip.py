@@ -201,7 +201,9 @@ travel = Saga(
 )
 
 
-def build(places: Places, *, saga: Saga = travel, flights: EventService = flights, **options: Any) -> App:
+def build(
+    places: Places, *, saga: Saga = travel, flights: EventService = flights, hotel: TableService = hotel, **options: Any
+) -> App:
     """All of it, each part at its place."""
     return App(
         trips.on(places("trips")),

@@ -10,6 +10,7 @@ from datetime import date, time
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
+from syncline.errors import in_words
 from syncline.messages import Column, Key, Relation, Row, Scalar
 from syncline.rows import GREATEST_INTEGER, LEAST_INTEGER, Delete, Patch, Published, Upsert, iso
 
@@ -184,11 +185,6 @@ def patched(row: Row, change: Mapping[int, Scalar]) -> Row:
     for index, value in change.items():
         values[index] = value
     return tuple(values)
-
-
-def in_words(error: BaseException) -> str:
-    """An exception of somebody else's code as one line."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 # -- operations of one form: a kind, a relation and the columns that are named ------------------------------------------

@@ -7,11 +7,14 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from syncline.codec import CommandCodec, classes_of, fields_of
 from syncline.errors import Fault, InvalidDefinition
 from syncline.places import Placed, Store
+
+LONGEST_S: Final = 100 * 366 * 86_400
+"""The farthest deadline, of a hundred years: what is more is a mistake, and no time that can be shown."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ def reacted(saga: Saga, state: Any, event: Any) -> Wanted:
     wanted = tuple(found)
     commands = saga.command_classes
     for each in wanted:
+        if (fault := _fault_of(each)) is not None:
+            raise _wrong(saga, event, f"react gave {each!r}: {fault}")
         sent = each.send if isinstance(each, After) else each
         if not isinstance(each, Withdraw) and not isinstance(sent, commands):
             known = ", ".join(kind.__name__ for kind in commands)
@@ -156,6 +161,17 @@ def reacted(saga: Saga, state: Any, event: Any) -> Wanted:
                 saga, event, f"react gave {sent!r}, which is none of its commands ({known}); add its class to 'commands'"
             )
     return wanted
+
+
+def _fault_of(wish: Any) -> str | None:
+    """What is wrong with a deadline, or with one that is withdrawn."""
+    if isinstance(wish, After) and not (isinstance(wish.seconds, int | float) and abs(wish.seconds) <= LONGEST_S):
+        return f"'seconds' is {wish.seconds!r}; write a number of seconds, at most {LONGEST_S:,}"
+    if isinstance(wish, After | Withdraw):
+        name = wish.name
+        if not isinstance(name, str) or name.encode(errors="replace").decode() != name:
+            return f"its name is {name!r}; write a text"
+    return None
 
 
 def evolved(saga: Saga, state: Any, event: Any) -> Any:

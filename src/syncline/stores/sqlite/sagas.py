@@ -20,6 +20,7 @@ class SQLiteSagas:
         self._path, self._version = path, -1
         self._connection = open_service_file(path)
         try:
+            self._connection.create_function("text_of_json", 1, json.loads, deterministic=True)
             self._lock = WriteLock(path)
         except BaseException:
             self._connection.close()
@@ -30,7 +31,7 @@ class SQLiteSagas:
         return f"'{self._path}'"
 
     def run(self, statement: str, /, **values: object) -> sqlite3.Cursor:
-        plain = {name: json.dumps(value) if isinstance(value, list) else value for name, value in values.items()}
+        plain = {name: _listed(value) if isinstance(value, list) else value for name, value in values.items()}
         with service_errors(self._path):
             return self._connection.execute(SQL[statement], plain)
 
@@ -60,3 +61,8 @@ class SQLiteSagas:
     def close(self) -> None:
         self._connection.close()
         self._lock.close()
+
+
+def _listed(texts: list[str]) -> str:
+    """Texts as a list of JSON texts: SQLite's JSON functions before 3.45 end a text at a NUL, but not at one that is spelt."""
+    return json.dumps([json.dumps(each) for each in texts])

@@ -142,7 +142,7 @@ ON CONFLICT (saga, service) DO UPDATE SET incarnation = excluded.incarnation, n 
 -- select_sagas --
 -- Those of these keys that were begun.
 SELECT saga, key, status, before, received, handled, correlation_id, begun_at, changed_at, error
-  FROM syncline_saga WHERE saga = :saga AND key IN (SELECT value FROM json_each(:keys))
+  FROM syncline_saga WHERE saga = :saga AND key IN (SELECT text_of_json(value) FROM json_each(:keys))
 
 -- upsert_saga --
 -- A saga after its step.
@@ -154,7 +154,7 @@ ON CONFLICT (saga, key) DO UPDATE SET status = excluded.status, before = exclude
 -- select_inputs --
 -- All that came for these, to fold their states from, and for what is still to be reacted to.
 SELECT key, number, service, position, name, shape, data, at, cause, hops
-  FROM syncline_saga_input WHERE saga = :saga AND key IN (SELECT value FROM json_each(:keys)) ORDER BY key, number
+  FROM syncline_saga_input WHERE saga = :saga AND key IN (SELECT text_of_json(value) FROM json_each(:keys)) ORDER BY key, number
 
 -- insert_input --
 -- One more event of a saga.
