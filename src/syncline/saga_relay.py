@@ -121,7 +121,7 @@ class SagaRelay:
         self._wake, self._clock, self._on_event = wake, clock, on_event
         self._kept = KeptSagas(store, sagas, {feed.service: feed.codec for feed in feeds.values()})
         self._sending = Sending(submit, self._kept.command, wake)
-        self._work = Work()
+        self._work, self._is_whole = Work(), True
         self._touched: dict[tuple[str, str], Kept] = {}
         self._requests_at = self._flushed_at = self._lively_at = 0.0
         self._reading = [reading for saga in sagas for reading in _readings(saga, feeds)]
@@ -143,6 +143,7 @@ class SagaRelay:
 
     def step(self) -> bool:
         """Takes what came and is due, and stores and sends what sagas make of it. Says whether there was anything."""
+        self._is_whole = False
         worked = self._take_requests()
         worked |= self._take_outcomes()
         for reading in self._reading if not self._sending.is_full else ():
@@ -153,6 +154,7 @@ class SagaRelay:
         self._keep_up()
         worked |= self._take_due(now)
         self._sending.send_rested()
+        self._is_whole = True
         if worked:
             self._lively_at = time.monotonic()
         return worked
@@ -173,7 +175,12 @@ class SagaRelay:
         return sorted({f"{reading.feed.service}: {reading.error}" for reading in self._reading if reading.error})
 
     def close(self) -> None:
-        """Stores what waited, and closes every log. What is on its way is sent again by whoever runs the sagas next."""
+        """Stores what waited, and closes every log. What is on its way is sent again by whoever runs the sagas next.
+
+        Of a step that an exception ended nothing is stored: how far it read, without what came, would be events lost.
+        """
+        if not self._is_whole:
+            self._work = Work()
         try:
             for command, outcome in self._sending.outcomes():
                 if isinstance(outcome, Receipt):

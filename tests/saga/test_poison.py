@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from tests.saga.conftest import Trips
-from tests.saga.trip import BookRooms, BookSeats, CancelTrip, PlanTrip, flights, hotel, react, travel
+from tests.saga.trip import BookRooms, BookSeats, CancelTrip, Places, PlanTrip, build, flights, hotel, react, travel
 
 from syncline import After, Rejected, Withdraw
 from syncline.saga_sending import LONGEST_PAUSE_S, Sending
 from syncline.stores.saga_store import StoredCommand
+from syncline.testing import Clock
 
 on_both = pytest.mark.parametrize("places", ["sqlite", "postgres"], indirect=True)
 
@@ -126,3 +127,26 @@ def test_pauses_stay_bounded_however_often_a_service_was_asked(trips: Trips) -> 
     sending = Sending(lambda command, **_: Future(), lambda stored: stored, threading.Event())
     sending.send_again(command)
     assert 0 < (sending.rest_s() or 0) <= LONGEST_PAUSE_S
+
+
+class _StumblingClock(Clock):
+    stumbles = False
+
+    def __call__(self) -> float:
+        if self.stumbles:
+            self.stumbles = False
+            raise OSError("no time")
+        return super().__call__()
+
+
+def test_a_step_that_fails_half_way_loses_no_event(places: Places) -> None:
+    """It has read the events and not yet noted what came: how far it has read must not be stored."""
+    clock = _StumblingClock()
+    with build(places, clock=clock) as app:
+        app.send(PlanTrip("a", 1))
+        with pytest.raises(OSError, match="no time"), app.settling() as settle:
+            clock.stumbles = True
+            settle()
+        with app.settling() as settle:
+            settle()
+        assert app.sagas.history("travel", "a")[0].status == "ended"
