@@ -30,7 +30,7 @@ from syncline.errors import (
 from syncline.messages import Position, Receipt
 from syncline.saga_keeping import Kept, KeptSagas, command_id
 from syncline.saga_sending import Outcome, Sending, Submit
-from syncline.stores.history import Cause, History
+from syncline.stores.history import Cause, History, Place
 from syncline.stores.saga_store import SagaRequest, SagaStore, StoredCommand, StoredDeadline, StoredInput, StoredSaga, Work
 from syncline.write.saga import CommandRejected, Saga, reaction_to
 
@@ -223,11 +223,7 @@ class SagaRelay:
         after = reading.position
         assert after is not None
         place, end, events = history.batch(after.n, READ_EVENTS)
-        if not place.continues(after):
-            raise SourceChanged(
-                f"its log is not the one that sagas were begun by (that was {after.incarnation} at {after.n:,}): restore that, "
-                "or give up the sagas that are open and remove their store"
-            )
+        refuse_other_log(place, after)
         reading.is_drained = end is None or end.position >= place.head
         if end is None:
             return [], False
@@ -456,6 +452,15 @@ class SagaRelay:
         if (rest_s := self._sending.rest_s()) is not None:
             rests.append(rest_s)
         return min(rests)
+
+
+def refuse_other_log(place: Place, after: Position) -> None:
+    """Raises SourceChanged where a log is not the one that sagas have read up to a position."""
+    if not place.continues(after):
+        raise SourceChanged(
+            f"its log is not the one that sagas were begun by (that was {after.incarnation} at {after.n:,}): restore that, "
+            "or give up the sagas that are open and remove their store"
+        )
 
 
 def _readings(saga: Saga, feeds: Mapping[type, SagaFeed]) -> list[_Reading]:

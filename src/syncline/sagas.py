@@ -12,9 +12,10 @@ from typing import Any
 from syncline.codec import from_json
 from syncline.composing import PlacedSagas
 from syncline.errors import Fenced, NotFound, StoreError, Unavailable
+from syncline.messages import Position
 from syncline.move.freshness import SagaStatus
 from syncline.places import without_password
-from syncline.saga_relay import SagaFeed, SagaRelay
+from syncline.saga_relay import SagaFeed, SagaRelay, refuse_other_log
 from syncline.saga_sending import Submit
 from syncline.stores.history import History
 from syncline.stores.roles import log_role
@@ -90,6 +91,7 @@ class Sagas:
         for placed in self._placed:
             role, shown = log_role(placed.database), without_password(placed.database)
             counts: Mapping[str, Mapping[str, int]] = {}
+            unread: Mapping[str, str] = {}
             outgoing: Mapping[str, tuple[int, float]] = {}
             state, error = "stopped", None
             try:
@@ -97,13 +99,16 @@ class Sagas:
                     state = "running" if role.are_sagas_running(placed.database) else "stopped"
                     with self._opened(placed) as store:
                         counts, outgoing = store.counts(), store.outgoing()
+                        unread = _unread(placed, store.feeds())
             except StoreError as fault:
                 state, error = "failed", str(fault)
             for saga in placed.sagas:
                 of = counts.get(saga.name, {})
                 numbers = {status.replace(" ", "_"): of.get(status, 0) for status in STATUSES}
                 waiting, since = outgoing.get(saga.name, (0, None))
-                found.append(SagaStatus(saga.name, shown, state, **numbers, waiting=waiting, waiting_since=since, error=error))
+                why = error or unread.get(saga.name)
+                found.append(SagaStatus(saga.name, shown, state, **numbers, waiting=waiting, waiting_since=since, error=why))
+            found += [_undefined(name, shown, of) for name, of in counts.items() if name not in self.names]
         return found
 
     def listed(self, *, status: str | None = None, saga: str | None = None, limit: int = 100) -> list[BegunSaga]:
@@ -248,6 +253,27 @@ class Sagas:
 
 def _history(database: str, followed_up_to: int) -> History:
     return log_role(database).open_history(database, followed_up_to=followed_up_to)
+
+
+def _unread(placed: PlacedSagas, feeds: Mapping[tuple[str, str], Position]) -> dict[str, str]:
+    """Which services sagas cannot read as things are, with the reason, by saga."""
+    databases = {name: database for name, _, database in placed.sources.values()}
+    found: dict[str, list[str]] = {}
+    for (saga, service), at in feeds.items():
+        if at.n and service in databases:
+            try:
+                with closing(_history(databases[service], at.n)) as history:
+                    refuse_other_log(history.place(at.n), at)
+            except StoreError as error:
+                found.setdefault(saga, []).append(f"cannot read {service}: {error}")
+    return {saga: "; ".join(reasons) for saga, reasons in found.items()}
+
+
+def _undefined(saga: str, shown: str, counts: Mapping[str, int]) -> SagaStatus:
+    """A saga that there is in a store, though no definition names it any more."""
+    numbers = {status.replace(" ", "_"): counts.get(status, 0) for status in STATUSES}
+    why = "no saga of this name is defined: what is open waits, with its deadlines; give it back its name to go on"
+    return SagaStatus(saga, shown, "failed" if counts.get("open") or counts.get("parked") else "stopped", **numbers, error=why)
 
 
 def _begun(stored: StoredSaga) -> BegunSaga:

@@ -81,7 +81,7 @@ class ViewStatus:
 @dataclass(frozen=True, slots=True)
 class SagaStatus:
     """How many of a saga there are of each status, and how many commands wait to be sent, since when the oldest (seconds since
-    1970). `state` is running, stopped or failed, with the reason in `error`."""
+    1970). `state` is running, stopped or failed, with the reason in `error`; which service it cannot read stands there, too."""
 
     saga: str
     store: str
