@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from shop.customers import move
 from shop.demo import Demo
 from shop.seed import SOLD_OUT
@@ -292,3 +293,28 @@ def test_what_the_shop_cannot_do_is_refused_in_words(shop: Open, path: str) -> N
 def test_only_the_pages_own_files_are_given_out(shop: Open) -> None:
     for path in ("page/../application.py", "page/%2e%2e/application.py", "page/nothing.js", "page/"):
         assert httpx.get(f"{shop.url}/{path}").status_code == 404
+
+
+def test_an_order_whose_answer_was_lost_is_placed_once(shop: Open, visit: Visit) -> None:
+    """The service had it; the page says that it failed, and the visitor presses again, as people do."""
+    page = visit.page
+    visit.go("")
+    fill_basket(page, "Masala Chai")
+    page.get_by_role("link", name="Basket").click()
+    sent: list[Any] = []
+
+    def lose(route: Route) -> None:
+        sent.append(route.request.post_data_json)
+        if len(sent) == 1:
+            route.fetch()
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/commands/PlaceOrder", lose)
+    button = page.get_by_role("button", name="Place the order")
+    button.click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    button.click()
+    page.wait_for_url("**/#/order/*")
+    assert [each["order_id"] for each in sent] == [page.url.rpartition("/")[2]] * 2

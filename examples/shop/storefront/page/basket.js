@@ -1,11 +1,21 @@
 // The basket: what is in it, who is buying, with which card; and placing the order.
 
 import { ask } from "dashboard/api.js";
-import { Failed, html, useEffect, useState } from "dashboard/parts.js";
+import { Failed, html, useEffect, useRef, useState } from "dashboard/parts.js";
 import { choose, tokens } from "./chosen.js";
 import { useRows } from "./live.js";
 import { euros } from "./money.js";
 import { Quantity } from "./window.js";
+
+// The order, with an id of its own. One whose answer was lost is placed again as it was, by the same id: it is one order.
+function sameAgain(tried, wants) {
+  const wanted = JSON.stringify(wants);
+  if (tried.current.wanted !== wanted) {
+    const body = { order_id: `web-${crypto.randomUUID().slice(0, 8)}`, placed_at: new Date().toISOString(), ...wants };
+    tried.current = { wanted, body };
+  }
+  return tried.current.body;
+}
 
 export function Basket({ shop, chosen }) {
   const products = useRows("products");
@@ -15,20 +25,15 @@ export function Basket({ shop, chosen }) {
   const total = lines.reduce((sum, each) => sum + each.quantity * each.price_cents, 0);
   const customer = chosen.customer || shop?.customers[0]?.customer_id || "";
   const card = chosen.card || shop?.cards[0]?.card || "";
+  const tried = useRef({ wanted: "", body: null });
   const place = async (event) => {
     event.preventDefault();
     setSent(true);
     setError(null);
-    const order = `web-${crypto.randomUUID().slice(0, 8)}`;
+    const body = sameAgain(tried, { customer_id: customer, card, lines: lines.map(({ sku, quantity, price_cents }) => ({ sku, quantity, price_cents })) });
+    const order = body.order_id;
     try {
-      const answer = await ask("syncline/commands/PlaceOrder", {
-        method: "POST",
-        headers: { "Idempotency-Key": order, "Correlation-Id": order },
-        body: {
-          order_id: order, customer_id: customer, card, placed_at: new Date().toISOString(),
-          lines: lines.map(({ sku, quantity, price_cents }) => ({ sku, quantity, price_cents })),
-        },
-      });
+      const answer = await ask("syncline/commands/PlaceOrder", { method: "POST", headers: { "Idempotency-Key": order, "Correlation-Id": order }, body });
       tokens.keep(order, answer.headers.get("Consistency-Token"));
       choose({ basket: {} });
       location.hash = `#/order/${order}`;
