@@ -16,7 +16,7 @@ from syncline.read.definition import Definition
 from syncline.read.held import Held
 from syncline.read.maintain.asked import Asked
 from syncline.read.meaning import meant_by
-from syncline.read.snapshot import Live, Snapshot, StoredFeed, StoreReader, pieces, position_of
+from syncline.read.snapshot import Live, Snapshot, StoredFeed, StoreReader, notes_of, pieces, position_of
 from syncline.read.sql_file import suggestion
 from syncline.stores.paging import OPERATORS, Condition, Sort
 
@@ -57,6 +57,7 @@ class Wanted:
 
     `where` are columns with the value that each has, `conditions` what else they must be. `after` holds the values that a row has
     in the columns of `ReadResult.order`: those after it are read. `as_base64` says that texts for columns of bytes are base64.
+    `is_discreet`: whoever asks sees some rows alone, and is told nothing of others, in notes and refusals neither.
     """
 
     view: str
@@ -70,6 +71,7 @@ class Wanted:
     conditions: Sequence[Condition] = ()
     after: Sequence[Scalar] | None = None
     as_base64: bool = False
+    is_discreet: bool = False
 
     def __post_init__(self) -> None:
         for name, seconds in (("timeout_s", self.timeout_s), ("max_staleness_s", self.max_staleness_s)):
@@ -101,7 +103,7 @@ def conditions_of(where: Iterable[tuple[str, object] | tuple[str, str, object]])
 class WantedQuery:
     """A named query to be asked: values for its parameters and claims, how new it is to be, how long it may wait and take.
 
-    `limit` is how many rows are wanted, within what the query gives at most.
+    `limit` is how many rows are wanted, within what the query gives at most. `is_discreet` is as of `Wanted`.
     """
 
     asked: Asked
@@ -111,6 +113,7 @@ class WantedQuery:
     max_staleness_s: float | None = None
     limit_s: float = 5.0
     limit: int | None = None
+    is_discreet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,16 @@ def read_query(reader: StoreReader, wanted: WantedQuery, *, is_followed: Callabl
     Waits for that as `read_view` does, and raises what that raises; besides TookTooLong and InvalidQueryValues.
     """
     asked = wanted.asked
-    of_views = [Wanted(view, None, (), wanted.at_least, wanted.timeout_s, wanted.max_staleness_s) for view in asked.reads]
+    of_views = [
+        Wanted(
+            view,
+            at_least=wanted.at_least,
+            timeout_s=wanted.timeout_s,
+            max_staleness_s=wanted.max_staleness_s,
+            is_discreet=wanted.is_discreet,
+        )
+        for view in asked.reads
+    ]
 
     def ask(snapshot: Snapshot) -> QueryAnswer | StaleRead | NotReady:
         services: set[str] = set()
@@ -189,7 +201,9 @@ def read_query(reader: StoreReader, wanted: WantedQuery, *, is_followed: Callabl
             if (late := _too_old(snapshot, each, live, is_followed)) is not None:
                 return late
             services |= live.services
-            notes |= dict.fromkeys(live.notes)
+            held = Held(live.letters, None, is_discreet=wanted.is_discreet)
+            _refuse_held(held, each, live)
+            notes |= dict.fromkeys((*_notes(snapshot, each, live), *held.note()))
         limit = asked.query.limit if wanted.limit is None else min(wanted.limit, asked.query.limit)
         found = reader.query(asked, wanted.values, limit, wanted.limit_s)
         places = [place for place, (name, _) in enumerate(found.columns) if not name.startswith(OWN_COLUMNS)]
@@ -254,18 +268,15 @@ def _rows(snapshot: Snapshot, wanted: Wanted, live: Live) -> ReadResult:
     where += [_condition(live, each, wanted) for each in wanted.conditions]
     order = _order(live, wanted.order_by)
     rows, held = _with_marks(snapshot, live, where, order, wanted)
-    if wanted.at_least is not None:
-        reason = held.refusal(wanted.at_least, live.token)
-        if reason is not None:
-            raise NotReady(f"no token is reached in view '{wanted.view}': {reason}. {HELD_ADVICE}")
+    _refuse_held(held, wanted, live)
     return ReadResult(
         plan.visible,
         rows,
         live.token,
         staleness(live.vector, live.services, time.time()),
         live.is_exact,
-        (*live.notes, *held.note()),
-        tuple(held.marked),
+        (*_notes(snapshot, wanted, live), *held.note()),
+        tuple(held.marked or ()),
         live.types,
         order,
     )
@@ -283,7 +294,21 @@ def _with_marks(
     found = snapshot.reader.rows(plan.name, columns, where, order, wanted.limit, wanted.after)
     marks, is_untold = snapshot.reader.marked(plan.name, [row[width : width + size] for row in found])
     marked = [row[width + size :] for row, is_marked in zip(found, marks, strict=True) if is_marked]
-    return [row[:width] for row in found], Held(live.letters, marked, is_untold)
+    return [row[:width] for row in found], Held(live.letters, marked, is_untold, wanted.is_discreet)
+
+
+def _notes(snapshot: Snapshot, wanted: Wanted, live: Live) -> tuple[str, ...]:
+    if not live.notes or not wanted.is_discreet:
+        return live.notes
+    return tuple(notes_of(snapshot, wanted.view, live.feeds, live.services, is_discreet=True))
+
+
+def _refuse_held(held: Held, wanted: Wanted, live: Live) -> None:
+    """Raises NotReady where a token is not reached because of what is held back."""
+    if wanted.at_least is not None:
+        reason = held.refusal(wanted.at_least, live.token)
+        if reason is not None:
+            raise NotReady(f"no token is reached in view '{wanted.view}': {reason}. {HELD_ADVICE}")
 
 
 def _refuse_parked(snapshot: Snapshot, wanted: Wanted, definition: Definition) -> None:
@@ -297,9 +322,10 @@ def _refuse_parked(snapshot: Snapshot, wanted: Wanted, definition: Definition) -
         )
         parked = [each for each in parked if each.view != plan.name or tuple(map(str, each.key)) == mine]
     if parked:
+        first = "" if wanted.is_discreet else f": key {parked[0].key}: {parked[0].error}"
         raise NotReady(
-            f"no token is reached: {pieces(len(parked))} of view '{wanted.view}' set aside and not up to date: "
-            f"key {parked[0].key}: {parked[0].error}. Mend the row at its service; the piece is then computed again."
+            f"no token is reached: {pieces(len(parked))} of view '{wanted.view}' set aside and not up to date{first}. "
+            "Mend the row at its service; the piece is then computed again."
         )
 
 

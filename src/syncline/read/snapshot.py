@@ -275,7 +275,7 @@ def _live(snapshot: Snapshot, name: str, definition: Definition) -> Live:
         vector,
         Token({name: at.position for name, at in vector.items() if at.position is not None}),
         all(at.is_exact for at in vector.values()),
-        tuple(_notes(snapshot, name, feeds, services)),
+        tuple(notes_of(snapshot, name, feeds, services)),
         [letter for letter in snapshot.held_streams if letter.service in services],
         visible,
         plan.visible_types,
@@ -283,13 +283,18 @@ def _live(snapshot: Snapshot, name: str, definition: Definition) -> Live:
     )
 
 
-def _notes(snapshot: Snapshot, view: str, feeds: Sequence[StoredFeed], services: frozenset[str]) -> Iterator[str]:
-    """What a reader of a view should know: services whose feed fails, and pieces that are not up to date."""
+def notes_of(
+    snapshot: Snapshot, view: str, feeds: Sequence[StoredFeed], services: frozenset[str], *, is_discreet: bool = False
+) -> Iterator[str]:
+    """What a reader of a view should know: services whose feed fails, and pieces that are not up to date; without reasons and
+    keys, which may be those of others, for one that sees some rows alone."""
     for feed in feeds:
         if feed.service in services and feed.error:
-            yield f"service '{feed.service}': {feed.error}"
+            yield f"service '{feed.service}': {'its feed fails' if is_discreet else feed.error}"
     parked = snapshot.parked_for(view)
-    if parked:
+    if parked and is_discreet:
+        yield f"set aside and not up to date: {pieces(len(parked))} of it"
+    elif parked:
         shown = ", ".join(str(each.key) for each in parked[:3])
         yield f"set aside and not up to date: {pieces(len(parked))} of it ({shown}): {parked[0].error}"
 

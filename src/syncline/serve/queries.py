@@ -67,6 +67,7 @@ def _wanted(asked: Asked, query: AskedQuery, values: dict[str, object]) -> Wante
         min(DEFAULT_WAIT_S, limits.wait_s) if wait_s is None else wait_s,
         seconds(request, "max-staleness"),
         min(query.query.timeout_s or limits.query_s, limits.query_s),
+        is_discreet=bool(query.claims),
     )
 
 

@@ -93,7 +93,8 @@ class Reads:
 
     async def _wait_for(self, view: str, wanted: Wanted | WantedQuery) -> None:
         """With the others that wait, so that no thread is kept by it."""
-        await self.read(Wanted(view, None, (), wanted.at_least, wanted.timeout_s, wanted.max_staleness_s, limit=0))
+        asked = Wanted(view, None, (), wanted.at_least, wanted.timeout_s, wanted.max_staleness_s, limit=0)
+        await self.read(replace(asked, is_discreet=wanted.is_discreet))
 
     async def run(self, ask: Callable[[Reader], _Value]) -> _Value:
         """What `ask` finds with a reader of its own, in one of the threads for what may take long."""

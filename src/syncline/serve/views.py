@@ -86,7 +86,8 @@ def wanted_of(asked: Asked, view: str, key: list[str] | None = None) -> Wanted:
     request, limits = asked.request, asked.serving.config.limits
     where = asked.serving.filter_of(view, asked.caller)
     if not any(name in HOW_NEW for name, _ in request.scope["headers"]):
-        return Wanted(view, key, where, timeout_s=min(DEFAULT_WAIT_S, limits.wait_s), as_base64=True)
+        timeout_s = min(DEFAULT_WAIT_S, limits.wait_s)
+        return Wanted(view, key, where, timeout_s=timeout_s, as_base64=True, is_discreet=bool(where))
     wait_s = seconds(request, "wait", limits.wait_s)
     return Wanted(
         view,
@@ -96,6 +97,7 @@ def wanted_of(asked: Asked, view: str, key: list[str] | None = None) -> Wanted:
         timeout_s=min(DEFAULT_WAIT_S, limits.wait_s) if wait_s is None else wait_s,
         max_staleness_s=seconds(request, "max-staleness"),
         as_base64=True,
+        is_discreet=bool(where),
     )
 
 
