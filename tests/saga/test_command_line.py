@@ -84,3 +84,21 @@ def test_giving_up_is_asked_for_twice(parked: Trips) -> None:
     parked.settle()
     assert parked.of("c").status == "given up"
     assert syncline("sagas", "retry", "travel").exit_code == 2
+
+
+def test_a_key_that_would_steer_the_terminal_is_shown_as_text(
+    trips: Trips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(state: Any, event: Any) -> Any:
+        raise ValueError("\x1b]0;owned\x07\ntravel of z: ended")
+
+    monkeypatch.setenv("TRIPS", str(tmp_path))
+    trips.again(replace(travel, react=stumble))
+    key = "\x1b[2Jc"
+    trips.app.send(PlanTrip(key, 1))
+    trips.settle()
+    trips.close()
+    for words in (("sagas",), ("sagas", "show", "travel", key), ("sagas", "retry", "travel", key), ("status",)):
+        shown = syncline(*words).output
+        assert "\x1b" not in shown, words
+        assert "\ntravel of z" not in shown, words

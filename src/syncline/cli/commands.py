@@ -11,7 +11,7 @@ from click.shell_completion import get_completion_class
 from syncline.cli.answering import answering, http_config
 from syncline.cli.dead_letters import dead_letters
 from syncline.cli.demo import demo
-from syncline.cli.printing import print_json
+from syncline.cli.printing import as_cell, print_json
 from syncline.cli.program import (
     ANSWER_IS_NO,
     DONE,
@@ -133,7 +133,7 @@ def run(listen: str | None, no_http: bool, as_json: bool) -> int:
                     if as_json:
                         print_json({"time": time.time(), "event": event}, compact=True)
                     else:
-                        click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {event}")
+                        click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {as_cell(event)}")
             except BrokenPipeError:
                 is_unread = True
                 stop.set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from syncline.cli.printing import as_table, print_json, stdout_width
+from syncline.cli.printing import as_cell, as_table, print_json, stdout_width
 from syncline.cli.program import ANSWER_IS_NO, DONE, complete_service, config_option, json_option, opened
 from syncline.cli.progress import ProgressPrinter
 from syncline.errors import NotFound
@@ -135,7 +135,8 @@ def _confirm(chosen: "Sequence[HeldStream]") -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("dropping events is for good: add --yes to do it without being asked")
     for each in chosen:
-        click.echo(f"{each.letter.stream}: {each.letter.event} at position {each.letter.position}: {each.letter.error}", err=True)
+        letter = each.letter
+        click.echo(as_cell(f"{letter.stream}: {letter.event} at position {letter.position}: {letter.error}"), err=True)
     amount = "this event" if len(chosen) == 1 else f"these {len(chosen)} events"
     click.confirm(f"Leave {amount} out of the read models for good?", abort=True, err=True)
 
@@ -145,10 +146,10 @@ def _print_outcomes(outcomes: "Sequence[Outcome]", as_json: bool) -> int:
         print_json(outcomes)
     for each in () if as_json else outcomes:
         if each.is_released:
-            click.echo(f"{each.read_model} {each.service} {each.stream}: followed again")
+            click.echo(as_cell(f"{each.read_model} {each.service} {each.stream}: followed again"))
         else:
             why = f"{each.event} at position {each.position}: {each.error}"
-            click.echo(f"{each.read_model} {each.service} {each.stream}: still held back: {why}")
+            click.echo(as_cell(f"{each.read_model} {each.service} {each.stream}: still held back: {why}"))
     if not outcomes and not as_json:
         click.echo("no stream is held back")
     return DONE if all(each.is_released for each in outcomes) else ANSWER_IS_NO

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from syncline.cli.printing import as_table, print_json, stdout_width
+from syncline.cli.printing import as_cell, as_table, print_json, stdout_width
 from syncline.cli.program import DONE, complete_saga, config_option, json_option, opened
 from syncline.codec import to_json
 
@@ -60,7 +60,7 @@ def show(saga: str, key: str, as_json: bool) -> int:
     if as_json:
         print_json({"saga": begun, "history": steps})
         return DONE
-    click.echo(f"{begun.saga} of {begun.key}: {begun.status}" + (f": {begun.error}" if begun.error else ""))
+    click.echo(as_cell(f"{begun.saga} of {begun.key}: {begun.status}" + (f": {begun.error}" if begun.error else "")))
     columns = ("time", "", "service", "name", "state", "data", "error")
     click.echo(as_table(columns, [_step(each) for each in steps], width=stdout_width()))
     return DONE
@@ -116,7 +116,7 @@ def _say(saga: str, keys: Sequence[str], what: str, as_json: bool) -> int:
     if as_json:
         print_json([{"saga": saga, "key": key, "asked": what} for key in keys])
     for key in () if as_json else keys:
-        click.echo(f"{saga} of {key}: to be {what}")
+        click.echo(as_cell(f"{saga} of {key}: to be {what}"))
     if not keys and not as_json:
         click.echo("nothing is parked")
     return DONE
