@@ -128,7 +128,7 @@ class SagaRelay:
         checkpoints = store.feeds()
         for reading in self._reading:
             reading.position = checkpoints.get((reading.saga.name, reading.feed.service))
-        self._next_due = store.next_due()
+        self._next_due = store.next_due(self._sagas)
         self._sending.send(command for command in store.waiting() if command.saga in self._sagas)
 
     def run(self, stop: threading.Event) -> None:
@@ -316,13 +316,13 @@ class SagaRelay:
         """Deadlines whose time has come are commands from now on."""
         if self._next_due is None or self._next_due > now:
             return False
-        due = [deadline for deadline in self._store.due(now, DUE_MAX) if deadline.saga in self._sagas]
+        due = self._store.due(self._sagas, now, DUE_MAX)
         for each in due:
             self._work.deadlines[each.saga, each.key, each.label] = None
             kept = self._kept.find(self._sagas[each.saga], [each.key])[each.key]
             self._want(kept, each.name, each.payload, each.id, each.causation_id, each.hops, now)
         self._keep_up()
-        later = self._store.next_due()
+        later = self._store.next_due(self._sagas)
         self._next_due = later if due or later is None else max(later, now + RETRY_S)
         return bool(due)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.saga.conftest import Trips
 from tests.saga.trip import BookRooms, BookSeats, CancelTrip, Places, PlanTrip, build, flights, hotel, react, travel
 
-from syncline import After, Rejected, Withdraw
+from syncline import After, Rejected, Withdraw, saga_relay
 from syncline.saga_sending import LONGEST_PAUSE_S, Sending
 from syncline.stores.saga_store import StoredCommand
 from syncline.testing import Clock
@@ -150,3 +150,21 @@ def test_a_step_that_fails_half_way_loses_no_event(places: Places) -> None:
         with app.settling() as settle:
             settle()
         assert app.sagas.history("travel", "a")[0].status == "ended"
+
+
+@on_both
+def test_deadlines_of_a_saga_that_is_defined_no_more_hold_up_no_others(trips: Trips, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saga_relay, "DUE_MAX", 2)
+    for key in ("a", "b", "c"):
+        trips.app.send(PlanTrip(key, 1))
+    slow = replace(flights, decide=lambda state, command: [])
+    trips.again(flights=slow)
+    trips.settle()
+    trips.again(replace(travel, name="journey", new_events_only=True), flights=slow)
+    trips.settle()
+    trips.clock.advance(1)
+    trips.app.send(PlanTrip("d", 1))
+    trips.settle()
+    trips.clock.advance(60)
+    trips.settle()
+    assert trips.of("d", "journey").status == "ended"

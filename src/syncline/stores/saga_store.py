@@ -226,13 +226,14 @@ class SagaStore:
         """All commands of one saga, in order."""
         return [StoredCommand(*row[1:]) for row in self._database.run("select_commands", saga=saga, key=key).fetchall()]
 
-    def due(self, now: float, limit: int) -> list[StoredDeadline]:
-        """Deadlines whose time has come, of sagas that are neither parked nor given up."""
-        return [StoredDeadline(*row) for row in self._database.run("select_due", now=now, limit=limit).fetchall()]
+    def due(self, sagas: Iterable[str], now: float, limit: int) -> list[StoredDeadline]:
+        """Deadlines of sagas of these names whose time has come, of those that are neither parked nor given up."""
+        found = self._database.run("select_due", sagas=list(sagas), now=now, limit=limit).fetchall()
+        return [StoredDeadline(*row) for row in found]
 
-    def next_due(self) -> float | None:
-        """When the next deadline comes."""
-        found = self._database.run("select_next_due").fetchone()
+    def next_due(self, sagas: Iterable[str]) -> float | None:
+        """When the next deadline of these comes."""
+        found = self._database.run("select_next_due", sagas=list(sagas)).fetchone()
         return found[0] if found is not None else None
 
     def deadlines(self, saga: str, key: str) -> list[StoredDeadline]:

@@ -190,16 +190,18 @@ UPDATE syncline_saga_command SET state = 'waiting', attempts = 0 WHERE saga = :s
 UPDATE syncline_saga_command SET state = 'dropped' WHERE saga = :saga AND key = :key AND state IN ('waiting', 'stuck')
 
 -- select_due --
--- Deadlines whose time has come, of sagas that wait for no person.
+-- Deadlines of these sagas whose time has come, where they wait for no person.
 SELECT d.saga, d.key, d.label, d.due_at, d.id, d.name, d.payload, d.causation_id, d.hops
   FROM syncline_saga_deadline AS d JOIN syncline_saga AS s ON s.saga = d.saga AND s.key = d.key
- WHERE d.due_at <= :now AND s.status IN ('open', 'ended') ORDER BY d.due_at LIMIT :limit
+ WHERE d.due_at <= :now AND s.status IN ('open', 'ended') AND d.saga IN (SELECT text_of_json(value) FROM json_each(:sagas))
+ ORDER BY d.due_at LIMIT :limit
 
 -- select_next_due --
--- When the next deadline comes.
+-- When the next deadline of these sagas comes.
 SELECT d.due_at
   FROM syncline_saga_deadline AS d JOIN syncline_saga AS s ON s.saga = d.saga AND s.key = d.key
- WHERE s.status IN ('open', 'ended') ORDER BY d.due_at LIMIT 1
+ WHERE s.status IN ('open', 'ended') AND d.saga IN (SELECT text_of_json(value) FROM json_each(:sagas))
+ ORDER BY d.due_at LIMIT 1
 
 -- select_deadlines --
 -- The deadlines of one saga.
