@@ -207,3 +207,18 @@ def test_faults_of_the_file_of_tokens_show_no_secret(tmp_path: Path, monkeypatch
     parts = ("token 'a': the token is shorter", "64 lower-case", "of read, write, operate", "without a name")
     for part in (*parts, "${NOT_SET} is not set", "'expires' is no date", "unknown key 'claim'", "claims = {"):
         assert part in text, part
+
+
+@pytest.mark.parametrize("claim", [None, ["Ada"], {"is": "Ada"}, 2**70, "\udcff", "A\0"])
+def test_a_claim_that_no_row_can_have_shows_none(shop: Shop, claim: object) -> None:
+    """Above all None, which is what `claims.get(…)` gives: rows without a value are nobody's own."""
+
+    def authenticate(token: str) -> Caller | None:
+        return Caller("odd", frozenset({"read"}), {"customer": claim})
+
+    config = HttpConfig(filters={"order_summary": {"customer": "customer"}})
+    with served(shop.app, config, authenticate=authenticate) as other:
+        for path in ("", "/o-1", "/changes", "/history?key=o-1"):
+            answer = other.http.get(f"/views/order_summary{path}", headers=by("any"))
+            assert (answer.status_code, answer.json()["type"]) == (403, "/problems/not-allowed"), path
+        assert other.http.get("/queries/sly", headers=by("any")).status_code == 403

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cached_property
 
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +17,7 @@ from syncline.read.maintain.dialects import DIALECTS
 from syncline.read.maintain.parse import names_read
 from syncline.read.sql_file import suggestion
 from syncline.read.view import View
+from syncline.rows import GREATEST_INTEGER, LEAST_INTEGER
 from syncline.serve.auth import checking, load_tokens
 from syncline.serve.caller import ROLES, Authenticate, Caller
 from syncline.serve.live import Live
@@ -145,7 +146,21 @@ def _parents(view: View, model: ReadModelConfig) -> list[str]:
 
 
 def claim_of(caller: Caller, claim: str, what: str) -> object:
-    """What is known of the caller. Raises Refused where it is not."""
-    if claim not in caller.claims:
+    """What is known of the caller. Raises Refused where it is not, or is no value: rows that have none are nobody's own."""
+    value = caller.claims.get(claim)
+    if value is None:
         raise Refused(403, "not-allowed", f"of '{what}' a caller sees the rows of its own '{claim}', and {caller.name} has none")
-    return caller.claims[claim]
+    if not _is_value(value):
+        kind = type(value).__name__
+        raise Refused(
+            403, "not-allowed", f"of '{what}' a caller sees the rows of its own '{claim}', and no row has such a {kind}"
+        )
+    return value
+
+
+def _is_value(claim: object) -> bool:
+    if isinstance(claim, int):
+        return LEAST_INTEGER <= claim <= GREATEST_INTEGER
+    if isinstance(claim, str):
+        return "\0" not in claim and claim.encode(errors="replace").decode() == claim
+    return not isinstance(claim, Mapping | Set | list | tuple)
