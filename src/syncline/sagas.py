@@ -119,12 +119,12 @@ class Sagas:
         for placed in self._placed:
             if log_role(placed.database).is_keeping_sagas(placed.database):
                 with self._opened(placed) as store:
-                    found += [_begun(each) for each in store.listed(status, limit) if saga in (None, each.saga)]
+                    found += [_begun(each) for each in store.listed(status, saga, limit)]
         return sorted(found, key=lambda each: -each.changed_at)[:limit]
 
     def history(self, saga: str, key: str) -> tuple[BegunSaga, list[SagaStep]]:
         """A saga, and what happened to it, events in the order in which they came. Raises NotFound where it was not begun."""
-        with self._opened(self._of(saga)) as store:
+        with self._opened_for(saga, key) as store:
             stored = self._stored(store, saga, key)
             events = store.inputs(saga, [key]).get(key, [])
             commands, deadlines = store.commands(saga, key), store.deadlines(saga, key)
@@ -235,20 +235,33 @@ class Sagas:
             raise NotFound(f"there is no saga '{saga}'; there are: {', '.join(self.names) or 'none'}")
         return found
 
+    @contextmanager
+    def _opened_for(self, saga: str, key: str) -> Iterator[SagaStore]:
+        """The store of a saga, to look at one of it. Makes none where sagas have never run. Raises NotFound."""
+        placed = self._of(saga)
+        if not log_role(placed.database).is_keeping_sagas(placed.database):
+            raise _not_begun(saga, key)
+        with self._opened(placed) as store:
+            yield store
+
     def _stored(self, store: SagaStore, saga: str, key: str) -> StoredSaga:
         found = store.sagas(saga, [key]).get(key)
         if found is None:
-            raise NotFound(f"saga '{saga}' was not begun for '{key}'")
+            raise _not_begun(saga, key)
         return found
 
     def _ask(self, saga: str, key: str, verb: str, statuses: tuple[str, ...]) -> None:
-        with self._opened(self._of(saga)) as store:
+        with self._opened_for(saga, key) as store:
             status = self._stored(store, saga, key).status
             if status not in statuses:
                 raise NotFound(
                     f"saga '{saga}' of '{key}' is {status}; only what is {' or '.join(statuses)} can be asked to {verb}"
                 )
             store.ask(saga, key, verb)
+
+
+def _not_begun(saga: str, key: str) -> NotFound:
+    return NotFound(f"saga '{saga}' was not begun for '{key}'")
 
 
 def _history(database: str, followed_up_to: int) -> History:

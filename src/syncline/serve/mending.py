@@ -85,7 +85,7 @@ async def _release(asked: Asked, *, skip: bool) -> Response:
     if position is not None and any(each.letter.position != position for each in held):
         raise Refused(409, "conflict", f"the stream is held back from position {held[0].letter.position} by now; look again")
     done = "dropped an event of" if skip else "retried"
-    audit.warning("%s %s stream '%s' of '%s'", asked.caller.name, done, stream[:200], service)
+    audit.warning("%s %s stream %r of %r", asked.caller.name, done, stream[:200], service)
     outcomes = await asyncio.to_thread(app.drop if skip else app.retry, held)
     return json_response({"outcomes": [asdict(each) for each in outcomes]})
 

@@ -55,7 +55,7 @@ async def _ask(asked: Asked, done: str) -> Response:
     if not isinstance(saga, str) or not isinstance(key, str):
         raise Refused(400, "bad-value", 'write {"saga": …, "key": …}, as GET /sagas tells them')
     await asyncio.to_thread(sagas.retry if done == "retried" else sagas.give_up, saga, key)
-    audit.warning("%s %s saga '%s' of '%s'", asked.caller.name, done, saga, key[:200])
+    audit.warning("%s %s saga %r of %r", asked.caller.name, done, saga, key[:200])
     return json_response({"saga": saga, "key": key}, 202)
 
 

@@ -264,14 +264,10 @@ class SagaStore:
         """How many commands wait to be sent, by saga, and since when the oldest."""
         return {saga: (count, at) for saga, count, at in self._database.run("select_outgoing").fetchall()}
 
-    def listed(self, status: str | None, limit: int) -> list[StoredSaga]:
-        """The newest sagas, of one status or of any."""
-        found = (
-            self._database.run("select_newest", limit=limit)
-            if status is None
-            else self._database.run("select_listed", status=status, limit=limit)
-        )
-        return [StoredSaga(*row) for row in found.fetchall()]
+    def listed(self, status: str | None, saga: str | None, limit: int) -> list[StoredSaga]:
+        """The newest sagas, of one status or of any, of one name or of any."""
+        found = self._database.run("select_listed", status=status, saga=saga, limit=limit).fetchall()
+        return [StoredSaga(*row) for row in found]
 
     def _make(self) -> None:
         with self._database.making():

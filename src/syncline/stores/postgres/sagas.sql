@@ -244,11 +244,8 @@ SELECT saga, status, COUNT(*) FROM syncline.saga GROUP BY saga, status
 SELECT saga, COUNT(*), MIN(at) FROM syncline.saga_command WHERE state IN ('waiting', 'stuck') GROUP BY saga
 
 -- select_listed --
--- The newest sagas of a status.
+-- The newest sagas, of one status or of any, of one name or of any.
 SELECT saga, key, status, before, received, handled, correlation_id, begun_at, changed_at, error
-  FROM syncline.saga WHERE status = :status ORDER BY changed_at DESC LIMIT :limit
-
--- select_newest --
--- The newest sagas of any status.
-SELECT saga, key, status, before, received, handled, correlation_id, begun_at, changed_at, error
-  FROM syncline.saga ORDER BY changed_at DESC LIMIT :limit
+  FROM syncline.saga
+ WHERE (CAST(:status AS text) IS NULL OR status = :status) AND (CAST(:saga AS text) IS NULL OR saga = :saga)
+ ORDER BY changed_at DESC LIMIT :limit

@@ -244,11 +244,8 @@ SELECT saga, status, COUNT(*) FROM syncline_saga GROUP BY saga, status
 SELECT saga, COUNT(*), MIN(at) FROM syncline_saga_command WHERE state IN ('waiting', 'stuck') GROUP BY saga
 
 -- select_listed --
--- The newest sagas of a status.
+-- The newest sagas, of one status or of any, of one name or of any.
 SELECT saga, key, status, before, received, handled, correlation_id, begun_at, changed_at, error
-  FROM syncline_saga WHERE status = :status ORDER BY changed_at DESC LIMIT :limit
-
--- select_newest --
--- The newest sagas of any status.
-SELECT saga, key, status, before, received, handled, correlation_id, begun_at, changed_at, error
-  FROM syncline_saga ORDER BY changed_at DESC LIMIT :limit
+  FROM syncline_saga
+ WHERE (:status IS NULL OR status = :status) AND (:saga IS NULL OR saga = :saga)
+ ORDER BY changed_at DESC LIMIT :limit
