@@ -270,3 +270,19 @@ def test_a_first_copy_that_meets_the_poison_holds_back_what_following_did(app: A
 def _told(held: HeldStream) -> tuple[object, ...]:
     letter = held.letter
     return letter.stream, letter.position, letter.event, letter.error, letter.keys
+
+
+def test_an_error_in_whatever_words_holds_back_its_stream_alone(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that is no Unicode, as that of an error about an odd file name, cannot be stored as it is."""
+
+    def fail(value: str, mended: Path) -> None:
+        if value == "poison":
+            raise LookupError("no rate in \udcff")
+
+    monkeypatch.setattr(shop, "_fail_for", fail)
+    app.send(PlaceOrder(3, "poison", {"pen": 9}))
+    app.send(PlaceOrder(4, "bob", {"cap": 1}))
+    app.sync()
+    assert [row[0] for row in app.rows("board").rows] == [1, 2, 4]
+    (held,) = app.dead_letters()
+    assert held.letter.error == "LookupError: no rate in \\udcff"
